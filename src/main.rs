@@ -1,2 +1,3 @@
-//! placeholder
+//! The kvmctl binary.
+
 fn main() {}

@@ -1,0 +1,34 @@
+//! The objects kvmctl speaks of, as pure data.
+//!
+//! Everything here is parsed once and valid for ever: a [`Name`] cannot hold a newline, a
+//! [`Quantity`] cannot be negative. No module below does I/O, and none knows clap, libvirt or the
+//! store, so that every other layer may depend on this one.
+
+mod condition;
+mod image;
+mod instance;
+mod instance_type;
+mod kind;
+mod meta;
+mod name;
+mod object;
+mod port;
+mod quantity;
+mod secret;
+mod span;
+
+pub use condition::{Condition, ConditionStatus};
+pub use image::{Image, ImageSpec, ImageStatus};
+pub use instance::{
+    Accelerator, AddressSource, AddressStatus, CloudInitStatus, EnvVar, EnvVarSource, Firmware,
+    Instance, InstanceSpec, InstanceStatus, NetworkAttachment, NicModel, Phase, SecretKeyRef,
+};
+pub use instance_type::{BUILT_IN_TYPES, InstanceType, InstanceTypeSpec, built_in_types};
+pub use kind::{KINDS, Kind, KindInfo};
+pub use meta::{API_VERSION, ObjectMeta, OwnerReference, Timestamp, Uid};
+pub use name::{EnvName, InvalidName, LabelKey, LabelValue, Name};
+pub use object::{Object, ObjectKey};
+pub use port::{InvalidPort, PortMapping, Protocol};
+pub use quantity::{InvalidQuantity, Quantity};
+pub use secret::{Secret, SecretValue};
+pub use span::{InvalidSpan, Span};

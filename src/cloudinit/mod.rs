@@ -1,0 +1,1 @@
+//! What goes into a seed, and what a guest says of itself.

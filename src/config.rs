@@ -1,0 +1,1 @@
+//! Contexts: which libvirt, pool, network and store a command works with.

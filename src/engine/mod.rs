@@ -1,0 +1,1 @@
+//! Runs a plan: undo on failure, go on with the rest, wait.

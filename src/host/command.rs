@@ -1,0 +1,295 @@
+//! The one process runner: finds a tool, runs it with a clean environment and a deadline, and keeps
+//! its stderr for the error.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+#[expect(
+    clippy::disallowed_types,
+    reason = "this file is the one process runner"
+)]
+use std::process::Command;
+use std::process::{ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Why a host tool did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// None of the names is on PATH.
+    #[error("{} not found on PATH", .names.join(" or "))]
+    Missing {
+        /// The names that were looked for.
+        names: Vec<String>,
+        /// Package that has the tool, on Debian and its like.
+        package: &'static str,
+    },
+    /// The process could not be started or talked to.
+    #[error("cannot run {program}")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It exited with an error.
+    #[error("{program} failed ({status}){}", first_lines(.stderr))]
+    Failed {
+        /// The program.
+        program: String,
+        /// Its exit status, as the system words it.
+        status: String,
+        /// What it wrote to stderr, at most 4 KiB.
+        stderr: String,
+    },
+    /// It did not end in time and was killed.
+    #[error("{program} did not end within {seconds} s and was killed")]
+    TimedOut {
+        /// The program.
+        program: String,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// It printed what we cannot read.
+    #[error("{program} printed something unexpected: {what}")]
+    Garbage {
+        /// The program.
+        program: String,
+        /// What was wrong with it.
+        what: String,
+    },
+}
+
+fn first_lines(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr
+        .lines()
+        .filter(|l| !l.trim().is_empty())
+        .take(4)
+        .collect();
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", lines.join("; "))
+    }
+}
+
+/// What a tool printed.
+#[derive(Debug)]
+pub struct Output {
+    /// Its stdout.
+    pub stdout: Vec<u8>,
+    /// Its stderr.
+    pub stderr: Vec<u8>,
+}
+
+/// A program on this host, found once.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    program: PathBuf,
+    timeout: Duration,
+}
+
+impl Tool {
+    /// Finds the first of `names` on PATH.
+    ///
+    /// # Errors
+    /// [`HostError::Missing`] with all the names and the Debian package.
+    pub fn find(names: &[&str], package: &'static str) -> Result<Self, HostError> {
+        names
+            .iter()
+            .find_map(|name| which::which(name).ok())
+            .map(|program| Self {
+                program,
+                timeout: Duration::from_secs(600),
+            })
+            .ok_or_else(|| HostError::Missing {
+                names: names.iter().map(|&n| n.to_owned()).collect(),
+                package,
+            })
+    }
+
+    /// Sets the deadline of a run.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Returns the path of the program.
+    pub fn path(&self) -> &Path {
+        &self.program
+    }
+
+    /// Runs it with `args` and `stdin`, in `dir` if given, and waits for success.
+    ///
+    /// The child sees `LC_ALL=C` and a umask of 077, so that its messages can be read and its files
+    /// by nobody else.
+    ///
+    /// # Errors
+    /// Any [`HostError`] but `Missing` and `Garbage`.
+    pub fn run<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        stdin: &[u8],
+        dir: Option<&Path>,
+    ) -> Result<Output, HostError> {
+        let (status, output) = self.run_any(args, stdin, dir)?;
+        if status.success() {
+            return Ok(output);
+        }
+        let tail = output.stderr.len().saturating_sub(4096);
+        Err(HostError::Failed {
+            program: self.name(),
+            status: status.to_string(),
+            stderr: String::from_utf8_lossy(&output.stderr[tail..]).into_owned(),
+        })
+    }
+
+    /// As [`Tool::run`], but a failing exit status is a result, not an error.
+    ///
+    /// # Errors
+    /// [`HostError::Spawn`] and [`HostError::TimedOut`].
+    pub fn run_any<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        stdin: &[u8],
+        dir: Option<&Path>,
+    ) -> Result<(ExitStatus, Output), HostError> {
+        let args: Vec<OsString> = args.iter().map(|a| a.as_ref().to_owned()).collect();
+        tracing::info!(target: "host", "{} {}", self.name(), shell_words(&args));
+        let spawn_error = |source| HostError::Spawn {
+            program: self.name(),
+            source,
+        };
+        #[expect(
+            clippy::disallowed_types,
+            reason = "this file is the one process runner"
+        )]
+        let mut command = Command::new(&self.program);
+        command.args(&args).env("LC_ALL", "C");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(dir) = dir {
+            command.current_dir(dir);
+        }
+        let mut child = command.spawn().map_err(spawn_error)?;
+        let mut pipe_in = child.stdin.take();
+        let (mut pipe_out, mut pipe_err) = (child.stdout.take(), child.stderr.take());
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // A tool that does not read its stdin is not an error of ours.
+                let _ = pipe_in.as_mut().map(|p| p.write_all(stdin));
+            });
+            let out = scope.spawn(move || read_all(pipe_out.as_mut()));
+            let err = scope.spawn(move || read_all(pipe_err.as_mut()));
+            let status = wait(&mut child, self.timeout).map_err(spawn_error)?;
+            let stdout = out.join().unwrap_or_default();
+            let stderr = err.join().unwrap_or_default();
+            match status {
+                Some(status) => Ok((status, Output { stdout, stderr })),
+                None => Err(HostError::TimedOut {
+                    program: self.name(),
+                    seconds: self.timeout.as_secs(),
+                }),
+            }
+        })
+    }
+
+    fn name(&self) -> String {
+        self.program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+fn read_all(pipe: Option<&mut impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A read error means that the child is gone; its status tells the rest.
+    let _ = pipe.map(|p| p.read_to_end(&mut bytes));
+    bytes
+}
+
+/// Waits for the child; after `timeout` it is killed and `None` is returned.
+fn wait(child: &mut std::process::Child, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + timeout;
+    let mut pause = Duration::from_micros(500);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Words of a command line, quoted so that a person can paste them into a shell.
+pub fn shell_words<S: AsRef<OsStr>>(args: &[S]) -> String {
+    let quoted = args.iter().map(|a| quote(&a.as_ref().to_string_lossy()));
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_is_named_with_its_package() {
+        let error = Tool::find(&["no-such-tool", "nor-this"], "some-package").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no-such-tool or nor-this not found on PATH"
+        );
+    }
+
+    #[test]
+    fn stdin_reaches_the_tool_and_stdout_comes_back() {
+        let cat = Tool::find(&["cat"], "coreutils").unwrap();
+        let out = cat.run::<&str>(&[], b"hello", None).unwrap();
+        assert_eq!(out.stdout, b"hello");
+    }
+
+    #[test]
+    fn failure_keeps_what_the_tool_said() {
+        let sh = Tool::find(&["sh"], "dash").unwrap();
+        let error = sh
+            .run(&["-c", "echo oh no >&2; exit 3"], b"", None)
+            .unwrap_err();
+        assert_eq!(error.to_string(), "sh failed (exit status: 3): oh no");
+    }
+
+    #[test]
+    fn a_tool_that_hangs_is_killed() {
+        let sleep = Tool::find(&["sleep"], "coreutils").unwrap();
+        let error = sleep
+            .timeout(Duration::from_millis(50))
+            .run(&["60"], b"", None)
+            .unwrap_err();
+        assert!(matches!(error, HostError::TimedOut { .. }));
+    }
+
+    #[test]
+    fn words_can_be_pasted_into_a_shell() {
+        assert_eq!(
+            shell_words(&["-f", "a b", "it's", ""]),
+            r"-f 'a b' 'it'\''s' ''"
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! Text to objects, with positions: what a person writes becomes what the planner reads.

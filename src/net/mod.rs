@@ -1,0 +1,1 @@
+//! Pure allocators: addresses, hardware addresses.

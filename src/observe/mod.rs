@@ -1,0 +1,1 @@
+//! The world to objects: joins libvirt, the store and the host.

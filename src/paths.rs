@@ -1,0 +1,1 @@
+//! Where kvmctl keeps its files.

@@ -1,0 +1,1 @@
+//! Pure planning: desired and observed objects to ordered steps.

@@ -1,0 +1,1 @@
+//! The little that libvirt cannot hold, as files.
