@@ -37,4 +37,5 @@ pub mod observe;
 pub mod output;
 pub mod paths;
 pub mod plan;
+pub mod shell;
 pub mod store;

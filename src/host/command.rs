@@ -13,6 +13,8 @@ use std::process::{ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::shell::shell_words;
+
 /// Why a host tool did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -231,21 +233,6 @@ fn wait(child: &mut std::process::Child, timeout: Duration) -> std::io::Result<O
     }
 }
 
-/// Words of a command line, quoted so that a person can paste them into a shell.
-pub fn shell_words<S: AsRef<OsStr>>(args: &[S]) -> String {
-    let quoted = args.iter().map(|a| quote(&a.as_ref().to_string_lossy()));
-    quoted.collect::<Vec<_>>().join(" ")
-}
-
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,13 +270,5 @@ mod tests {
             .run(&["60"], b"", None)
             .unwrap_err();
         assert!(matches!(error, HostError::TimedOut { .. }));
-    }
-
-    #[test]
-    fn words_can_be_pasted_into_a_shell() {
-        assert_eq!(
-            shell_words(&["-f", "a b", "it's", ""]),
-            r"-f 'a b' 'it'\''s' ''"
-        );
     }
 }

@@ -2,4 +2,4 @@
 
 mod command;
 
-pub use command::{HostError, Output, Tool, shell_words};
+pub use command::{HostError, Output, Tool};

@@ -1,0 +1,321 @@
+//! Steps of instances, and what a changed spec comes to.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use crate::api::{Name, ObjectKey, Quantity, Uid};
+use crate::shell::shell_words;
+
+use super::{ObjectPlan, Outcome};
+
+/// One change of an instance or of what belongs to it. Every step is idempotent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Adds the DHCP host entry that reserves the address.
+    Reserve(Reservation),
+    /// Makes the root disk: an overlay on the base image.
+    CreateOverlay(Overlay),
+    /// Renders the seed, makes the ISO and uploads it.
+    CreateSeed(VolumeRef),
+    /// Defines the domain.
+    Define,
+    /// Sets whether libvirt starts the domain with the host.
+    Autostart(bool),
+    /// Starts the domain.
+    Start,
+    /// Writes the record that listings are made from, and ends the intent.
+    Finish,
+    /// Asks the guest to power off and waits so long.
+    Shutdown {
+        /// How long to wait, in seconds.
+        grace: u64,
+    },
+    /// Cuts the power.
+    Destroy,
+    /// Removes the definition with NVRAM, TPM state, managed save and snapshot metadata.
+    Undefine,
+    /// Deletes a volume.
+    DeleteVolume(VolumeRef),
+    /// Removes the DHCP host entry.
+    Unreserve(Reservation),
+    /// Gives the DHCP lease back.
+    ReleaseLease(Reservation),
+    /// Removes the serial log.
+    RemoveLog(PathBuf),
+    /// Removes the record and ends the intent.
+    Forget,
+    /// Changes the definition: vCPUs and memory, which the next start takes up.
+    Resize {
+        /// Number of vCPUs.
+        cpus: u32,
+        /// Memory.
+        memory: Quantity,
+    },
+    /// Grows the root disk.
+    GrowDisk {
+        /// The new size.
+        capacity: Quantity,
+        /// The volume.
+        volume: VolumeRef,
+    },
+    /// Writes labels, annotations and spec to the domain's metadata and the record.
+    Describe,
+    /// Suspends the vCPUs.
+    Suspend,
+    /// Lets the vCPUs run again.
+    Resume,
+}
+
+/// A reserved address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// libvirt network.
+    pub network: String,
+    /// Hardware address.
+    pub mac: String,
+    /// Address.
+    pub ip: Ipv4Addr,
+    /// Host name that dnsmasq answers for.
+    pub host: Name,
+}
+
+/// A volume by pool and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeRef {
+    /// The pool.
+    pub pool: String,
+    /// The volume.
+    pub name: String,
+}
+
+/// A root disk to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// The new volume.
+    pub volume: VolumeRef,
+    /// Path of the base image.
+    pub base: String,
+    /// Format of the base image.
+    pub base_format: String,
+    /// Size that the guest sees.
+    pub capacity: Quantity,
+}
+
+/// All that a plan for one instance must know; observed and allocated beforehand.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Name of the instance.
+    pub name: Name,
+    /// Its identity.
+    pub uid: Uid,
+    /// Its root disk.
+    pub overlay: Overlay,
+    /// Its seed.
+    pub seed: VolumeRef,
+    /// Addresses that need a DHCP host entry made (none in a network with slots).
+    pub reservations: Vec<Reservation>,
+    /// Addresses whose leases go with the instance.
+    pub leases: Vec<Reservation>,
+    /// Whether libvirt starts it with the host.
+    pub autostart: bool,
+    /// Its serial log, where it is a file of this host.
+    pub log: Option<PathBuf>,
+}
+
+/// How an instance is to be taken down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takedown {
+    /// It is off.
+    None,
+    /// Power off by ACPI, then by cutting the power after so many seconds.
+    Graceful(u64),
+    /// Cut the power.
+    Now,
+}
+
+/// Plans the making of an instance; steps whose work is done already are harmless to repeat.
+pub fn create(key: ObjectKey, facts: &Facts, start: bool) -> ObjectPlan {
+    let mut first: Vec<Step> = facts
+        .reservations
+        .iter()
+        .cloned()
+        .map(Step::Reserve)
+        .collect();
+    first.push(Step::CreateOverlay(facts.overlay.clone()));
+    first.push(Step::CreateSeed(facts.seed.clone()));
+    let mut stages = vec![first, vec![Step::Define]];
+    let mut last = vec![Step::Autostart(facts.autostart)];
+    if start {
+        last.push(Step::Start);
+    }
+    stages.push(last);
+    stages.push(vec![Step::Finish]);
+    plan(key, Outcome::Created, stages)
+}
+
+/// Plans the deletion of an instance, from any half-made state.
+pub fn delete(key: ObjectKey, facts: &Facts, takedown: Takedown, defined: bool) -> ObjectPlan {
+    let mut stages = Vec::new();
+    if let Takedown::Graceful(grace) = takedown {
+        stages.push(vec![Step::Shutdown { grace }]);
+    }
+    if takedown != Takedown::None {
+        stages.push(vec![Step::Destroy]);
+    }
+    if defined {
+        stages.push(vec![Step::Undefine]);
+    }
+    let mut rest: Vec<Step> = vec![
+        Step::DeleteVolume(facts.overlay.volume.clone()),
+        Step::DeleteVolume(facts.seed.clone()),
+    ];
+    rest.extend(facts.leases.iter().cloned().map(Step::ReleaseLease));
+    rest.extend(facts.reservations.iter().cloned().map(Step::Unreserve));
+    rest.extend(facts.log.clone().map(Step::RemoveLog));
+    stages.push(rest);
+    stages.push(vec![Step::Forget]);
+    plan(key, Outcome::Deleted, stages)
+}
+
+fn plan(key: ObjectKey, outcome: Outcome, stages: Vec<Vec<Step>>) -> ObjectPlan {
+    let stages = stages
+        .into_iter()
+        .map(|s| s.into_iter().map(super::Step::Instance).collect())
+        .collect();
+    ObjectPlan {
+        key,
+        outcome,
+        stages,
+        notes: Vec::new(),
+    }
+}
+
+/// Makes a plan from stages of instance steps.
+pub fn from_stages(key: ObjectKey, outcome: Outcome, stages: Vec<Vec<Step>>) -> ObjectPlan {
+    plan(key, outcome, stages)
+}
+
+impl Step {
+    /// Returns what the step does, in a line for a person.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Reserve(r) => format!("reserve {} for {} in network {}", r.ip, r.mac, r.network),
+            Self::CreateOverlay(o) => {
+                format!(
+                    "create disk {} ({}) on {}",
+                    o.volume.name, o.capacity, o.base
+                )
+            }
+            Self::CreateSeed(v) => format!("create cloud-init seed {}", v.name),
+            Self::Define => "define the domain".to_owned(),
+            Self::Autostart(true) => "start it with the host".to_owned(),
+            Self::Autostart(false) => "do not start it with the host".to_owned(),
+            Self::Start => "start the domain".to_owned(),
+            Self::Finish => "write the record".to_owned(),
+            Self::Shutdown { grace } => format!("shut the guest down within {grace} s"),
+            Self::Destroy => "cut the power".to_owned(),
+            Self::Undefine => "undefine the domain".to_owned(),
+            Self::DeleteVolume(v) => format!("delete volume {}", v.name),
+            Self::Unreserve(r) => format!("free {} in network {}", r.ip, r.network),
+            Self::ReleaseLease(r) => format!("release the lease of {}", r.ip),
+            Self::RemoveLog(path) => format!("remove {}", path.display()),
+            Self::Forget => "remove the record".to_owned(),
+            Self::Resize { cpus, memory } => format!("set {cpus} vCPU and {memory} of memory"),
+            Self::GrowDisk { capacity, volume } => format!("grow {} to {capacity}", volume.name),
+            Self::Describe => "write labels and spec to the domain's metadata".to_owned(),
+            Self::Suspend => "suspend the vCPUs".to_owned(),
+            Self::Resume => "let the vCPUs run again".to_owned(),
+        }
+    }
+
+    /// Returns the commands a person would type to the same effect, with `$NAME` for the domain.
+    pub fn equivalent(&self) -> Option<String> {
+        let virsh = |args: &[&str]| Some(format!("virsh {}", shell_words(args)));
+        match self {
+            Self::Reserve(r) => virsh(&[
+                "net-update",
+                &r.network,
+                "add-last",
+                "ip-dhcp-host",
+                &host_xml(r),
+                "--live",
+                "--config",
+            ]),
+            Self::Unreserve(r) => virsh(&[
+                "net-update",
+                &r.network,
+                "delete",
+                "ip-dhcp-host",
+                &host_xml(r),
+                "--live",
+                "--config",
+            ]),
+            Self::CreateOverlay(o) => Some(shell_words(&[
+                "qemu-img",
+                "create",
+                "-f",
+                "qcow2",
+                "-F",
+                &o.base_format,
+                "-b",
+                &o.base,
+                &o.volume.name,
+                &o.capacity.bytes().to_string(),
+            ])),
+            Self::CreateSeed(v) => Some(format!(
+                "genisoimage -quiet -volid cidata -joliet -rock -o seed.iso meta-data user-data \
+                 vendor-data network-config\nvirsh vol-create-as {pool} {name} 0 --format raw\n\
+                 virsh vol-upload {name} seed.iso --pool {pool}",
+                pool = shell_words(&[&v.pool]),
+                name = shell_words(&[&v.name]),
+            )),
+            Self::Define => Some("virsh define domain.xml --validate".to_owned()),
+            Self::Autostart(true) => Some("virsh autostart $NAME".to_owned()),
+            Self::Autostart(false) => Some("virsh autostart --disable $NAME".to_owned()),
+            Self::Start => Some("virsh start $NAME".to_owned()),
+            Self::Shutdown { .. } => Some("virsh shutdown $NAME".to_owned()),
+            Self::Destroy => Some("virsh destroy $NAME".to_owned()),
+            Self::Undefine => Some(
+                "virsh undefine $NAME --managed-save --snapshots-metadata --checkpoints-metadata \
+                 --nvram --tpm"
+                    .to_owned(),
+            ),
+            Self::DeleteVolume(v) => virsh(&["vol-delete", &v.name, "--pool", &v.pool]),
+            Self::ReleaseLease(r) => Some(format!(
+                "dhcp_release $BRIDGE {} {}",
+                r.ip,
+                shell_words(&[&r.mac])
+            )),
+            Self::RemoveLog(path) => Some(format!("rm -f {}", shell_words(&[path]))),
+            Self::Resize { cpus, memory } => Some(format!(
+                "virsh setvcpus $NAME {cpus} --maximum --config\nvirsh setmaxmem $NAME {}k --config",
+                memory.kib()
+            )),
+            Self::GrowDisk { capacity, volume } => virsh(&[
+                "vol-resize",
+                &volume.name,
+                &capacity.bytes().to_string(),
+                "--pool",
+                &volume.pool,
+            ]),
+            Self::Suspend => Some("virsh suspend $NAME".to_owned()),
+            Self::Resume => Some("virsh resume $NAME".to_owned()),
+            Self::Finish | Self::Forget | Self::Describe => None,
+        }
+    }
+}
+
+/// Only for printing: the text that `virsh net-update` takes. The engine goes through typed XML.
+fn host_xml(r: &Reservation) -> String {
+    let (mac, name, ip) = (&r.mac, &r.host, r.ip);
+    [
+        "<host mac='",
+        mac,
+        "' name='",
+        name.as_str(),
+        "' ip='",
+        &ip.to_string(),
+        "'/>",
+    ]
+    .concat()
+}
