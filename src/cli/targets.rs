@@ -1,0 +1,154 @@
+//! What a command line points at: `instance web`, `instance/web volume/d1`, `instances,images`, `all`.
+
+use crate::api::{InvalidName, KINDS, Kind, Name, ObjectKey};
+use crate::error::{Error, Result, did_you_mean};
+
+/// The objects that a command line names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Targets {
+    /// Kinds as a whole.
+    Kinds(Vec<Kind>),
+    /// Objects by name, in the order given.
+    Named(Vec<ObjectKey>),
+}
+
+impl Targets {
+    /// Reads targets. `noun` is the kind of a noun-first command, where words are names.
+    ///
+    /// # Errors
+    /// Usage errors with a corrected example.
+    pub(crate) fn parse(noun: Option<Kind>, words: &[String], verb: &str) -> Result<Self> {
+        match noun {
+            Some(kind) => of_kind(kind, words, verb),
+            None => any_kind(words, verb),
+        }
+    }
+
+    /// Returns the named objects, or an error where none is named.
+    pub(crate) fn named(self) -> Result<Vec<ObjectKey>> {
+        match self {
+            Self::Named(keys) => Ok(keys),
+            Self::Kinds(_) => {
+                Err(Error::usage("resource(s) were provided, but no name was specified"))
+            }
+        }
+    }
+}
+
+fn of_kind(kind: Kind, words: &[String], verb: &str) -> Result<Targets> {
+    if words.is_empty() {
+        return Ok(Targets::Kinds(vec![kind]));
+    }
+    words.iter().map(|word| key_of(kind, word, verb)).collect::<Result<_>>().map(Targets::Named)
+}
+
+/// A word after a noun: a name, or `kind/name` of the same kind.
+fn key_of(kind: Kind, word: &str, verb: &str) -> Result<ObjectKey> {
+    let name = match word.split_once('/') {
+        None => word,
+        Some((noun, name)) if Kind::from_noun(noun) == Some(kind) => name,
+        Some(_) => return Err(mixed(verb)),
+    };
+    Ok(ObjectKey::new(kind, parse_name(name)?))
+}
+
+fn any_kind(words: &[String], verb: &str) -> Result<Targets> {
+    let Some((first, rest)) = words.split_first() else {
+        return Err(Error::usage("you must specify the type of resource")
+            .hint(format!("kvmctl {verb} instances"))
+            .hint("kvmctl api-resources"));
+    };
+    if first.contains('/') {
+        return words.iter().map(|w| slashed(w, verb)).collect::<Result<_>>().map(Targets::Named);
+    }
+    let kinds = kinds_of(first)?;
+    if rest.is_empty() {
+        return Ok(Targets::Kinds(kinds));
+    }
+    if rest.iter().any(|w| w.contains('/')) {
+        return Err(mixed(verb));
+    }
+    let mut keys = Vec::new();
+    for kind in kinds {
+        for word in rest {
+            keys.push(ObjectKey::new(kind, parse_name(word)?));
+        }
+    }
+    Ok(Targets::Named(keys))
+}
+
+fn slashed(word: &str, verb: &str) -> Result<ObjectKey> {
+    let (noun, name) = word.split_once('/').ok_or_else(|| mixed(verb))?;
+    Ok(ObjectKey::new(kind_of(noun)?, parse_name(name)?))
+}
+
+fn kinds_of(word: &str) -> Result<Vec<Kind>> {
+    if word == "all" {
+        return Ok(KINDS.iter().map(|row| row.kind).rev().collect());
+    }
+    word.split(',').map(kind_of).collect()
+}
+
+/// Reads a noun.
+///
+/// # Errors
+/// A usage error with a suggestion.
+pub(crate) fn kind_of(noun: &str) -> Result<Kind> {
+    Kind::from_noun(noun).ok_or_else(|| {
+        let nouns = KINDS.iter().flat_map(|row| row.aliases.iter().chain([&row.plural]).copied());
+        let error = Error::usage(format!("no resource type {noun:?}"));
+        match did_you_mean(noun, nouns) {
+            Some(near) => error.hint(format!("did you mean {near:?}?")),
+            None => error.hint("kvmctl api-resources"),
+        }
+    })
+}
+
+/// Reads a name typed on the command line. A domain made by hand may be named otherwise than our
+/// objects; it cannot be addressed, and the error says what a name is.
+fn parse_name(word: &str) -> Result<Name> {
+    Name::new(word).map_err(|e: InvalidName| Error::usage(e.to_string()))
+}
+
+fn mixed(verb: &str) -> Error {
+    Error::usage("there is no need to mix TYPE and TYPE/NAME: use one form for all")
+        .hint(format!("kvmctl {verb} instance/web"))
+        .hint(format!("kvmctl {verb} instance web"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Targets> {
+        let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+        Targets::parse(None, &words, "get")
+    }
+
+    fn keys(targets: Targets) -> Vec<String> {
+        targets.named().unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn both_forms_name_the_same_objects() {
+        assert_eq!(keys(parse(&["instance", "web", "db"]).unwrap()), ["instance/web", "instance/db"]);
+        assert_eq!(keys(parse(&["vm/web", "img/d"]).unwrap()), ["instance/web", "image/d"]);
+        assert_eq!(parse(&["instances,images"]).unwrap(), Targets::Kinds(vec![Kind::Instance, Kind::Image]));
+    }
+
+    #[test]
+    fn mixing_the_forms_is_an_error_with_an_example() {
+        for words in [&["instance", "instance/web"][..], &["instance/web", "db"]] {
+            let error = parse(words).unwrap_err();
+            assert_eq!(error.kind(), crate::error::Kind::Usage);
+            assert!(error.hints()[0].contains("kvmctl get instance/web"));
+        }
+    }
+
+    #[test]
+    fn an_unknown_type_gets_a_suggestion() {
+        let error = parse(&["instnces"]).unwrap_err();
+        assert_eq!(error.message(), "no resource type \"instnces\"");
+        assert_eq!(error.hints(), ["did you mean \"instances\"?"]);
+    }
+}

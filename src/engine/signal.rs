@@ -1,0 +1,68 @@
+//! SIGINT and SIGTERM: the step that runs is finished, then what was begun is undone or recorded.
+//!
+//! A second signal ends the process at once; nothing is lost by that, because every intent is on
+//! disk before its first side effect.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::error::{Error, Kind};
+
+static SEEN: OnceLock<Seen> = OnceLock::new();
+
+#[derive(Debug)]
+struct Seen {
+    any: Arc<AtomicBool>,
+    last: Arc<AtomicUsize>,
+}
+
+/// The signal handlers of this process.
+#[derive(Debug)]
+pub struct Interrupt;
+
+impl Interrupt {
+    /// Installs the handlers, once.
+    ///
+    /// # Errors
+    /// The system's reason, if it refuses.
+    pub fn install() -> std::io::Result<()> {
+        let seen = SEEN.get_or_init(|| Seen {
+            any: Arc::default(),
+            last: Arc::default(),
+        });
+        for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
+            // Order matters: the conditional exit sees the flag of the signal before this one.
+            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&seen.any))?;
+            signal_hook::flag::register(signal, Arc::clone(&seen.any))?;
+            let number = usize::try_from(signal).unwrap_or(0);
+            signal_hook::flag::register_usize(signal, Arc::clone(&seen.last), number)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the flag that is set when a signal has come, for loops that must look at it.
+    pub fn flag() -> Arc<AtomicBool> {
+        SEEN.get().map_or_else(Arc::default, |s| Arc::clone(&s.any))
+    }
+}
+
+/// Returns an error if a signal has come.
+///
+/// # Errors
+/// Kind `Interrupted` or `Terminated`.
+pub fn interrupted() -> Result<(), Error> {
+    match SEEN.get() {
+        Some(seen) if seen.any.load(Ordering::SeqCst) => {
+            let terminated = i32::try_from(seen.last.load(Ordering::SeqCst)) == Ok(SIGTERM);
+            Err(if terminated {
+                Error::new(Kind::Terminated, "terminated")
+            } else {
+                Error::new(Kind::Interrupted, "interrupted")
+            })
+        }
+        _ => Ok(()),
+    }
+}
