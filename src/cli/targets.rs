@@ -24,6 +24,23 @@ impl Targets {
         }
     }
 
+    /// Reads the one instance that a guest command works in: `web`, `instance/web` or `instance web`.
+    ///
+    /// # Errors
+    /// Usage errors, also for another kind or several names.
+    pub(crate) fn one_instance(noun: Option<Kind>, words: &[String], verb: &str) -> Result<ObjectKey> {
+        let words = match words {
+            [noun_word, name] if noun.is_none() && Kind::from_noun(noun_word) == Some(Kind::Instance) => {
+                std::slice::from_ref(name)
+            }
+            other => other,
+        };
+        match Self::parse(Some(Kind::Instance), words, verb)?.named()?.as_slice() {
+            [key] => Ok(key.clone()),
+            _ => Err(Error::usage("name exactly one instance").hint(format!("kvmctl {verb} web"))),
+        }
+    }
+
     /// Returns the named objects, or an error where none is named.
     pub(crate) fn named(self) -> Result<Vec<ObjectKey>> {
         match self {

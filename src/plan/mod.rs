@@ -6,6 +6,7 @@
 mod graph;
 pub mod image;
 pub mod instance;
+pub mod instance_change;
 pub mod instance_type;
 pub mod secret;
 mod step;

@@ -3,5 +3,115 @@
 //! One file a kind; each only builds an object, so that flags and YAML cannot drift apart.
 
 pub(crate) mod instance;
-pub(crate) mod instance_type;
-pub(crate) mod secret;
+mod instance_type;
+mod secret;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use self::instance::InstanceArgs;
+use self::instance_type::InstanceTypeArgs;
+use self::secret::SecretArgs;
+use super::args::{DryRunArgs, FileArgs, WaitArgs};
+use super::context::Ctx;
+use super::usage_error;
+use crate::api::{KINDS, Kind, Object};
+use crate::engine::{ApplyMode, ApplyOptions};
+use crate::error::{Error, Result};
+
+/// The flags of `create` whatever is created.
+#[derive(Debug, Clone, Args)]
+struct CommonArgs {
+    #[command(flatten)]
+    dry_run: DryRunArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+struct RootArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// The kinds that can be created from flags.
+const CREATABLE: &[Kind] = &[Kind::Instance, Kind::Secret, Kind::InstanceType];
+
+/// Adds what `kvmctl create` takes: `-f`, or a kind and its flags.
+pub(crate) fn augment_root(command: Command) -> Command {
+    let kinds = CREATABLE.iter().map(|&kind| {
+        let row = kind.info();
+        augment_noun(Command::new(row.singular), kind)
+            .about(format!("Create one of: {}", row.about.to_lowercase()))
+            .alias(row.plural)
+            .aliases(row.aliases.iter().filter(|a| **a != row.singular).copied())
+    });
+    RootArgs::augment_args(command).subcommands(kinds).args_conflicts_with_subcommands(true)
+}
+
+/// Adds what `kvmctl KIND create` takes.
+pub(crate) fn augment_noun(command: Command, kind: Kind) -> Command {
+    let command = match kind {
+        Kind::Instance => InstanceArgs::augment_args(command),
+        Kind::Secret => SecretArgs::augment_args(command),
+        Kind::InstanceType => InstanceTypeArgs::augment_args(command),
+        Kind::Image => command,
+    };
+    CommonArgs::augment_args(command)
+}
+
+/// Creates objects.
+pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, matches: &ArgMatches) -> Result<()> {
+    let (kind, matches) = match (noun, matches.subcommand()) {
+        (Some(kind), _) => (Some(kind), matches),
+        (None, Some((word, sub))) => {
+            (KINDS.iter().find(|row| row.singular == word).map(|row| row.kind), sub)
+        }
+        (None, None) => (None, matches),
+    };
+    let (objects, common) = match kind {
+        Some(kind) => (from_flags(kind, matches)?, parse::<CommonArgs>(matches)?),
+        None => {
+            let args: RootArgs = parse(matches)?;
+            if args.files.files.is_empty() {
+                return Err(Error::usage("must specify -f, or a kind and a name")
+                    .hint("kvmctl create instance NAME --image debian-12")
+                    .hint("kvmctl create -f FILE"));
+            }
+            (ctx.manifests(&args.files, "create")?, args.common)
+        }
+    };
+    let options = ApplyOptions {
+        mode: ApplyMode::Create,
+        dry_run: ctx.dry_run(&common.dry_run)?,
+        wait: common.wait.wanted(false).then(|| common.wait.timeout.duration()),
+        error_unchanged: false,
+    };
+    ctx.apply(objects, &options)
+}
+
+fn parse<A: FromArgMatches>(matches: &ArgMatches) -> Result<A> {
+    A::from_arg_matches(matches).map_err(usage_error)
+}
+
+fn from_flags(kind: Kind, matches: &ArgMatches) -> Result<Vec<Object>> {
+    match kind {
+        Kind::Instance => {
+            let args: InstanceArgs = parse(matches)?;
+            let mut objects: Vec<Object> = Vec::new();
+            if let Some(file) = &args.secret_env_file {
+                let data = instance::env_lines(file)?;
+                let data = data.into_iter().map(|(k, v)| (k, crate::api::SecretValue::new(v)));
+                objects.push(secret::secret(args.secret_name()?, data.collect()).into());
+            }
+            objects.push(args.object()?.into());
+            Ok(objects)
+        }
+        Kind::Secret => Ok(vec![parse::<SecretArgs>(matches)?.object()?.into()]),
+        Kind::InstanceType => Ok(vec![parse::<InstanceTypeArgs>(matches)?.object().into()]),
+        Kind::Image => Err(Error::usage("images are pulled or imported, not created")
+            .hint("kvmctl images pull debian-12")
+            .hint("kvmctl images import FILE --name NAME")),
+    }
+}

@@ -1,0 +1,28 @@
+//! `api-resources`: the registry of kinds, as a table.
+
+use clap::Args as ClapArgs;
+
+use super::context::Ctx;
+use crate::api::{API_VERSION, KINDS, Kind};
+use crate::error::Result;
+
+/// No flags of its own.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Args {
+    /// Print no header line
+    #[arg(long)]
+    no_headers: bool,
+}
+
+/// Prints the kinds.
+pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: Args) -> Result<()> {
+    let rows: Vec<Vec<String>> = KINDS
+        .iter()
+        .map(|row| {
+            let short = if row.short_names.is_empty() { "<none>".to_owned() } else { row.short_names.join(",") };
+            vec![row.plural.into(), short, API_VERSION.into(), "false".into(), row.name.into()]
+        })
+        .collect();
+    let header = ["NAME", "SHORTNAMES", "APIVERSION", "NAMESPACED", "KIND"];
+    ctx.print_rows(&header, rows, args.no_headers)
+}

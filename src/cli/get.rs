@@ -1,0 +1,189 @@
+//! `get`, and `list` after a noun.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::args::{FileArgs, ListArgs, SelectArgs};
+use super::context::Ctx;
+use super::targets::Targets;
+use crate::api::{Kind, Object, ObjectKey};
+use crate::error::{Error, Result};
+use crate::observe::{Depth, Scope};
+use crate::output::{self, Group, PrintRequest};
+
+/// What to list and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    list: ListArgs,
+    #[command(flatten)]
+    files: FileArgs,
+    /// List unmanaged objects too: domains that were not made by kvmctl
+    #[arg(long)]
+    all: bool,
+    /// Print changes as they happen, until interrupted
+    #[arg(long, short = 'w')]
+    watch: bool,
+    /// Do not fail when a named object does not exist
+    #[arg(long)]
+    ignore_not_found: bool,
+}
+
+/// What a run came to: the groups, and what was not found.
+struct Found {
+    groups: Vec<Group>,
+    missing: Vec<Error>,
+    single: bool,
+}
+
+/// Lists objects.
+pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: GetArgs) -> Result<()> {
+    let targets = targets(ctx, noun, &args)?;
+    let request = ctx.print_request(&args.list)?;
+    let filter = output::Filter::parse(
+        args.select.selector.as_deref(),
+        args.list.field_selector.as_deref(),
+        &kinds_of(&targets),
+    )?;
+    if args.watch {
+        return watch(ctx, &targets, &args, &request, &filter);
+    }
+    let found = find(ctx, &targets, &args, &request, &filter)?;
+    let request = PrintRequest { single: found.single, ..request };
+    // What was found is printed even when something else was not.
+    if !found.groups.is_empty() {
+        output::print_objects(ctx.ui(), &request, &found.groups)?;
+    }
+    note_unmanaged(ctx, &found, &args, &request)?;
+    match found.missing.len() {
+        0 => Ok(()),
+        _ => Err(first_of(found.missing, ctx)),
+    }
+}
+
+fn targets(ctx: &Ctx, noun: Option<Kind>, args: &GetArgs) -> Result<Targets> {
+    if args.files.files.is_empty() {
+        return Targets::parse(noun, &args.select.targets, "get");
+    }
+    if !args.select.targets.is_empty() {
+        return Err(Error::usage("give either names or -f, not both"));
+    }
+    let objects = ctx.manifests(&args.files, "get")?;
+    Ok(Targets::Named(objects.iter().filter_map(Object::key).collect()))
+}
+
+fn kinds_of(targets: &Targets) -> Vec<Kind> {
+    match targets {
+        Targets::Kinds(kinds) => kinds.clone(),
+        Targets::Named(keys) => keys.iter().map(|k| k.kind).collect(),
+    }
+}
+
+fn find(
+    ctx: &Ctx,
+    targets: &Targets,
+    args: &GetArgs,
+    request: &PrintRequest,
+    filter: &output::Filter,
+) -> Result<Found> {
+    let world = ctx.world()?;
+    let scope = if args.all { Scope::All } else { Scope::Managed };
+    let depth = if request.needs_whole_objects() { Depth::Whole } else { Depth::Listing };
+    match targets {
+        Targets::Kinds(kinds) => {
+            let mut groups = Vec::new();
+            for &kind in kinds {
+                let mut objects = world.list(kind, scope, depth)?;
+                objects.retain(|o| filter.matches(o));
+                groups.push(Group { kind, objects });
+            }
+            Ok(Found { groups, missing: Vec::new(), single: false })
+        }
+        Targets::Named(keys) => {
+            let (objects, missing) = by_name(ctx, keys, args.ignore_not_found)?;
+            let objects = objects.into_iter().filter(|o| filter.matches(o)).collect();
+            Ok(Found { groups: grouped(objects), missing, single: keys.len() == 1 })
+        }
+    }
+}
+
+fn by_name(ctx: &Ctx, keys: &[ObjectKey], lenient: bool) -> Result<(Vec<Object>, Vec<Error>)> {
+    let (mut objects, mut missing) = (Vec::new(), Vec::new());
+    for key in keys {
+        match ctx.world()?.get(key) {
+            Ok(object) => objects.push(object),
+            Err(e) if e.kind() == crate::error::Kind::NotFound => {
+                if !lenient {
+                    missing.push(e);
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((objects, missing))
+}
+
+fn grouped(objects: Vec<Object>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for object in objects {
+        match groups.iter_mut().find(|g| g.kind == object.kind()) {
+            Some(group) => group.objects.push(object),
+            None => groups.push(Group { kind: object.kind(), objects: vec![object] }),
+        }
+    }
+    groups
+}
+
+/// An empty list of instances says how many there are that are not ours.
+fn note_unmanaged(ctx: &Ctx, found: &Found, args: &GetArgs, request: &PrintRequest) -> Result<()> {
+    let empty_instances = found
+        .groups
+        .iter()
+        .any(|g| g.kind == Kind::Instance && g.objects.is_empty());
+    if args.all || !empty_instances || !request.is_table() {
+        return Ok(());
+    }
+    let unmanaged = ctx.world()?.unmanaged()?;
+    if unmanaged > 0 {
+        let (noun, verb) = if unmanaged == 1 { ("domain", "is") } else { ("domains", "are") };
+        ctx.ui().status(&format!(
+            "{unmanaged} {noun} {verb} not managed by kvmctl; see them with: kvmctl get instances --all"
+        ));
+    }
+    Ok(())
+}
+
+/// One missing object is the error; several are printed and summed up.
+fn first_of(mut missing: Vec<Error>, ctx: &Ctx) -> Error {
+    let last = missing.pop();
+    for error in &missing {
+        ctx.ui().error(error);
+    }
+    last.unwrap_or_else(|| Error::not_found("not found"))
+}
+
+/// Prints the list again whenever something changed: in place on a terminal, a row a change in a
+/// pipe.
+fn watch(
+    ctx: &Ctx,
+    targets: &Targets,
+    args: &GetArgs,
+    request: &PrintRequest,
+    filter: &output::Filter,
+) -> Result<()> {
+    let world = ctx.world()?;
+    let changes = world.host()?.watch_lifecycle();
+    let mut watcher = output::Watcher::new(request.clone());
+    loop {
+        let found = find(ctx, targets, args, request, filter)?;
+        watcher.show(ctx.ui(), found.groups)?;
+        // Lifecycle changes arrive as events; what the store alone knows is looked at every second.
+        match &changes {
+            Ok(changes) => changes.wait(Duration::from_secs(1)),
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+        }
+    }
+}

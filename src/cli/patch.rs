@@ -1,0 +1,68 @@
+//! `patch`: fields of an object, by a merge patch (RFC 7386) or a JSON patch (RFC 6902).
+
+use clap::{Args, ValueEnum};
+
+use super::context::Ctx;
+use super::create::instance::read_text;
+use super::targets::Targets;
+use crate::api::{Kind, Object};
+use crate::engine::{self, ApplyMode, ApplyOptions, DryRun};
+use crate::error::{Error, Result};
+use crate::manifest::{self, Strictness};
+use crate::plan::Outcome;
+
+/// The forms a patch may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PatchType {
+    /// RFC 7386
+    Merge,
+    /// RFC 6902
+    Json,
+}
+
+/// What to patch, and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PatchArgs {
+    /// Objects: TYPE NAME or TYPE/NAME
+    #[arg(value_name = "TARGET", required = true)]
+    targets: Vec<String>,
+    /// The patch, as JSON or YAML
+    #[arg(long, short = 'p', value_name = "PATCH", required_unless_present = "patch_file")]
+    patch: Option<String>,
+    /// File that holds the patch
+    #[arg(long, value_name = "FILE", conflicts_with = "patch")]
+    patch_file: Option<std::path::PathBuf>,
+    /// What sort of patch it is
+    #[arg(long = "type", value_enum, default_value = "merge", value_name = "TYPE")]
+    kind: PatchType,
+}
+
+/// Patches objects.
+pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> {
+    let text = match (&args.patch, &args.patch_file) {
+        (Some(patch), _) => patch.clone(),
+        (None, Some(file)) => read_text(file)?,
+        (None, None) => return Err(Error::usage("must specify -p")),
+    };
+    let patch: serde_json::Value = serde_yaml::from_str(&text)
+        .map_err(|e| Error::usage("the patch is neither JSON nor YAML").caused_by(e))?;
+    for key in Targets::parse(noun, &args.targets, "patch")?.named()? {
+        let live = engine::manifest_of(ctx.world()?, &key)?;
+        let patched = match args.kind {
+            PatchType::Merge => manifest::merge_patch(live.clone(), &patch),
+            PatchType::Json => manifest::json_patch(live.clone(), &patch)?,
+        };
+        if patched == live {
+            ctx.print_outcome(&key, "patched (no change)")?;
+            continue;
+        }
+        let objects: Vec<Object> =
+            manifest::parse_all("patch", &patched.to_string(), Strictness::Strict)?;
+        let mode = ApplyMode::Replace;
+        let options = ApplyOptions { mode, dry_run: DryRun::None, wait: None, error_unchanged: false };
+        let outcome = ctx.apply_quietly(objects, &options)?;
+        let changed = outcome.iter().any(|o| *o != Outcome::Unchanged);
+        ctx.print_outcome(&key, if changed { "patched" } else { "patched (no change)" })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What a changed spec of an instance comes to: in place, at the next start, or refused.
+
+use crate::api::{InstanceSpec, InstanceTypeSpec, ObjectKey, Quantity};
+
+use super::instance::{Step, VolumeRef, from_stages};
+use super::{ObjectPlan, Outcome};
+
+/// The size that a spec and its type come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Number of virtual CPUs.
+    pub cpus: u32,
+    /// Memory.
+    pub memory: Quantity,
+    /// Root disk.
+    pub disk: Quantity,
+}
+
+impl Size {
+    /// Works out the size: what the spec says itself, and the type's for the rest.
+    pub fn of(spec: &InstanceSpec, instance_type: &InstanceTypeSpec) -> Self {
+        Self {
+            cpus: spec.cpus.unwrap_or(instance_type.cpus),
+            memory: spec.memory.unwrap_or(instance_type.memory),
+            disk: spec.disk.unwrap_or(instance_type.disk),
+        }
+    }
+}
+
+/// Why a change is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Fields that cannot be changed after creation.
+    #[error("{}", immutable(.0))]
+    Immutable(Vec<&'static str>),
+    /// A disk does not shrink.
+    #[error("spec.disk: a disk cannot shrink (it has {has}, wanted {wanted})")]
+    Shrinks {
+        /// Size it has.
+        has: Quantity,
+        /// Size that is wanted.
+        wanted: Quantity,
+    },
+}
+
+fn immutable(fields: &[&str]) -> String {
+    let lines: Vec<String> = fields
+        .iter()
+        .map(|f| format!("{f}: field is immutable"))
+        .collect();
+    lines.join(", ")
+}
+
+/// One side of a change.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// The spec.
+    pub spec: &'a InstanceSpec,
+    /// What it comes to.
+    pub size: Size,
+}
+
+/// Plans the change of an existing instance.
+///
+/// # Errors
+/// [`Refused`], with all the reasons of its sort at once.
+pub fn change(
+    key: ObjectKey,
+    old: Side<'_>,
+    new: Side<'_>,
+    root: VolumeRef,
+    running: bool,
+) -> Result<ObjectPlan, Refused> {
+    let fixed = immutable_fields(old.spec, new.spec);
+    if !fixed.is_empty() {
+        return Err(Refused::Immutable(fixed));
+    }
+    if new.size.disk < old.size.disk {
+        return Err(Refused::Shrinks {
+            has: old.size.disk,
+            wanted: new.size.disk,
+        });
+    }
+    let mut steps = Vec::new();
+    let mut notes = Vec::new();
+    let (cpus, memory) = (new.size.cpus, new.size.memory);
+    if (cpus, memory) != (old.size.cpus, old.size.memory) {
+        steps.push(Step::Resize { cpus, memory });
+        if running {
+            notes.push("CPUs and memory change at the next start".to_owned());
+        }
+    }
+    if new.size.disk > old.size.disk {
+        steps.push(Step::GrowDisk {
+            capacity: new.size.disk,
+            volume: root,
+        });
+        notes.push("the guest grows its file system at the next boot, by growpart".to_owned());
+    }
+    if new.spec.autostart != old.spec.autostart {
+        steps.push(Step::Autostart(new.spec.autostart.unwrap_or(true)));
+    }
+    if new.spec.accelerator != old.spec.accelerator {
+        notes.push("the accelerator is chosen anew when the instance is made again".to_owned());
+    }
+    let mut stages: Vec<Vec<Step>> = steps.into_iter().map(|s| vec![s]).collect();
+    stages.push(vec![Step::Describe]);
+    let mut plan = from_stages(key, Outcome::Configured, stages);
+    plan.notes = notes;
+    Ok(plan)
+}
+
+/// What only the first boot reads cannot be changed afterwards.
+fn immutable_fields(old: &InstanceSpec, new: &InstanceSpec) -> Vec<&'static str> {
+    let same = [
+        ("spec.image", old.image == new.image),
+        ("spec.networks", old.networks == new.networks),
+        ("spec.sshKeys", old.ssh_keys == new.ssh_keys),
+        ("spec.env", old.env == new.env),
+        ("spec.run", old.run == new.run),
+        ("spec.command", old.command == new.command),
+        ("spec.userData", old.user_data == new.user_data),
+        ("spec.firmware", old.firmware == new.firmware),
+        (
+            "spec.tpm",
+            old.tpm.unwrap_or(false) == new.tpm.unwrap_or(false),
+        ),
+    ];
+    same.into_iter()
+        .filter(|(_, same)| !same)
+        .map(|(field, _)| field)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Kind, Name};
+
+    fn spec() -> InstanceSpec {
+        InstanceSpec {
+            image: Some("debian-12".into()),
+            ..InstanceSpec::default()
+        }
+    }
+
+    fn size(disk: u64) -> Size {
+        Size {
+            cpus: 1,
+            memory: Quantity::mib(512),
+            disk: Quantity::gib(disk),
+        }
+    }
+
+    fn plan(old: (&InstanceSpec, Size), new: (&InstanceSpec, Size)) -> Result<ObjectPlan, Refused> {
+        let key = ObjectKey::new(Kind::Instance, Name::new("web").unwrap());
+        let root = VolumeRef {
+            pool: "default".into(),
+            name: "web.qcow2".into(),
+        };
+        let side = |(spec, size)| Side { spec, size };
+        change(key, side(old), side(new), root, true)
+    }
+
+    #[test]
+    fn what_the_first_boot_read_cannot_be_changed() {
+        let mut new = spec();
+        new.image = Some("other".into());
+        new.run = vec!["true".into()];
+        let refused = plan((&spec(), size(8)), (&new, size(8))).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "spec.image: field is immutable, spec.run: field is immutable"
+        );
+    }
+
+    #[test]
+    fn disks_grow_and_do_not_shrink() {
+        assert!(matches!(
+            plan((&spec(), size(8)), (&spec(), size(4))),
+            Err(Refused::Shrinks { .. })
+        ));
+        let grown = plan((&spec(), size(8)), (&spec(), size(9))).unwrap();
+        assert!(
+            grown
+                .steps()
+                .any(|s| s.describe().contains("grow web.qcow2 to 9Gi"))
+        );
+    }
+}
