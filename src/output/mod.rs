@@ -1,1 +1,21 @@
-//! The only place that prints.
+//! Everything a person or a script reads goes through here, and nothing else in the crate prints.
+//!
+//! One door keeps three promises that many doors would break: text from outside (names made with
+//! virsh, cloud-init messages, events) is escaped before a terminal sees it, secret values are masked
+//! in every form, and what is for machines (`json`, `yaml`, `name`, `jsonpath`) stays as it is while
+//! what is for people may change.
+
+pub mod age;
+pub mod diff;
+pub mod error;
+pub mod escape;
+pub mod json;
+pub mod size;
+pub mod style;
+pub mod table;
+pub mod ui;
+pub mod yaml;
+
+pub use style::{Paint, Role};
+pub use table::{Cell, Table};
+pub use ui::{Captured, Ui, UiOptions};
