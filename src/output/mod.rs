@@ -6,16 +6,22 @@
 //! what is for people may change.
 
 pub mod age;
+pub mod custom_columns;
 pub mod diff;
 pub mod error;
 pub mod escape;
+pub mod format;
 pub mod json;
+pub mod jsonpath;
+pub mod selector;
 pub mod size;
 pub mod style;
 pub mod table;
 pub mod ui;
 pub mod yaml;
 
+pub use format::OutputFormat;
+pub use selector::LabelSelector;
 pub use style::{Paint, Role};
 pub use table::{Cell, Table};
 pub use ui::{Captured, Ui, UiOptions};
