@@ -6,22 +6,33 @@
 //! what is for people may change.
 
 pub mod age;
+pub mod columns;
 pub mod custom_columns;
 pub mod diff;
 pub mod error;
 pub mod escape;
+pub mod field_selector;
+mod fields;
 pub mod format;
 pub mod json;
 pub mod jsonpath;
+pub mod printer;
 pub mod selector;
 pub mod size;
+pub mod sort;
 pub mod style;
 pub mod table;
 pub mod ui;
+pub mod value;
+pub mod watch;
 pub mod yaml;
 
+pub use field_selector::FieldSelector;
 pub use format::OutputFormat;
+pub use printer::{Group, Order, PrintRequest, print_objects};
 pub use selector::LabelSelector;
+pub use sort::SortKey;
 pub use style::{Paint, Role};
 pub use table::{Cell, Table};
 pub use ui::{Captured, Ui, UiOptions};
+pub use watch::WatchView;

@@ -1,0 +1,97 @@
+//! Objects that the tests of this module print.
+
+use serde_json::json;
+
+use super::Ctx;
+use crate::api::{Image, Instance, InstanceType, Object, Secret, Timestamp};
+
+pub(in crate::output) const PASSWORD: &str = "hunter2-do-not-print";
+
+/// 2024-05-01T12:00:00Z, two hours after the samples were made.
+pub(in crate::output) fn ctx() -> Ctx {
+    Ctx {
+        now: Timestamp::from_second(1_714_564_800),
+    }
+}
+
+pub(in crate::output) fn instance(name: &str) -> Instance {
+    let value = json!({
+        "apiVersion": "kvmctl/v1",
+        "kind": "Instance",
+        "metadata": {
+            "name": name,
+            "labels": {"app": "shop", "tier": "web"},
+            "uid": "7f3a9c2e-0000-4000-8000-000000000001",
+            "creationTimestamp": "2024-05-01T10:00:00Z",
+        },
+        "spec": {
+            "image": "debian-12",
+            "type": "t2.micro",
+            "disk": "8Gi",
+            "networks": [{"name": "default"}],
+            "env": [{"name": "GREETING", "value": "hello"}],
+            "ports": ["8080:80"],
+        },
+        "status": {
+            "phase": "Running",
+            "managed": true,
+            "address": "192.168.122.201",
+            "addresses": [{
+                "address": "192.168.122.201",
+                "network": "default",
+                "mac": "52:54:00:12:34:56",
+                "source": "reservation",
+            }],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "CloudInitDone"}],
+            "accelerator": "tcg",
+            "cpus": 1,
+            "memory": "1Gi",
+        },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+pub(in crate::output) fn bare_instance(name: &str) -> Instance {
+    let value = json!({
+        "apiVersion": "kvmctl/v1", "kind": "Instance", "metadata": {"name": name}, "spec": {},
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+pub(in crate::output) fn image(name: &str) -> Image {
+    let value = json!({
+        "apiVersion": "kvmctl/v1",
+        "kind": "Image",
+        "metadata": {"name": name, "creationTimestamp": "2024-04-29T12:00:00Z"},
+        "spec": {"url": "https://cloud.example/debian-12.qcow2", "defaultUser": "debian"},
+        "status": {
+            "cached": true,
+            "sha256": "aa".repeat(32),
+            "format": "qcow2",
+            "architecture": "x86_64",
+            "firmware": "bios",
+            "virtualSize": "2Gi",
+            "size": "333333333",
+            "usedBy": ["web", "db"],
+        },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+pub(in crate::output) fn instance_type(name: &str) -> InstanceType {
+    let value = json!({
+        "apiVersion": "kvmctl/v1", "kind": "InstanceType", "metadata": {"name": name},
+        "spec": {"cpus": 1, "memory": "1Gi", "disk": "8Gi"},
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+pub(in crate::output) fn secret(name: &str) -> Object {
+    let value = json!({
+        "apiVersion": "kvmctl/v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "creationTimestamp": "2024-05-01T11:59:00Z"},
+        "data": {"PASSWORD": PASSWORD, "USER": PASSWORD},
+    });
+    serde_json::from_value::<Secret>(value).unwrap().into()
+}

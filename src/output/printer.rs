@@ -1,0 +1,514 @@
+//! Prints objects in the form that `-o` asks for.
+
+use serde_json::Value;
+
+use super::columns::{self, Ctx, Width};
+use super::format::OutputFormat;
+use super::sort::SortKey;
+use super::table::{Cell, Table};
+use super::ui::Ui;
+use super::{json, value, yaml};
+use crate::api::{Kind, LabelKey, Object, Timestamp};
+use crate::error::Result;
+
+/// How objects are to be printed.
+#[derive(Debug, Clone)]
+pub struct PrintRequest {
+    /// The form.
+    pub format: OutputFormat,
+    /// Leaves the titles of a table out.
+    pub no_headers: bool,
+    /// In which order.
+    pub order: Order,
+    /// Adds a last column LABELS.
+    pub show_labels: bool,
+    /// Labels that get a column of their own (`-L`).
+    pub label_columns: Vec<LabelKey>,
+    /// Writes `kind/name` in a table even where all objects are of one kind.
+    pub show_kind: bool,
+    /// One named object was asked for: it is printed bare, not as a list of one.
+    pub single: bool,
+    /// Follows "No instances found.", as `(3 unmanaged: kvmctl get instances --all)`.
+    pub empty_note: Option<String>,
+    /// The present, for ages.
+    pub now: Timestamp,
+}
+
+/// In which order objects are printed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Order {
+    /// By name.
+    #[default]
+    ByName,
+    /// As they come: as they were named on the command line.
+    AsGiven,
+    /// By a value (`--sort-by`).
+    By(SortKey),
+}
+
+impl PrintRequest {
+    /// Returns a request for a form, with nothing else asked for.
+    pub fn new(format: OutputFormat, now: Timestamp) -> Self {
+        Self {
+            format,
+            no_headers: false,
+            order: Order::default(),
+            show_labels: false,
+            label_columns: Vec::new(),
+            show_kind: false,
+            single: false,
+            empty_note: None,
+            now,
+        }
+    }
+
+    pub(super) const fn ctx(&self) -> Ctx {
+        Ctx { now: self.now }
+    }
+}
+
+/// The objects of one kind that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// The kind.
+    pub kind: Kind,
+    /// What was found of it.
+    pub objects: Vec<Object>,
+}
+
+/// An object and what machine formats show of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Item {
+    pub(super) object: Object,
+    pub(super) value: Value,
+}
+
+impl Item {
+    pub(super) fn new(object: Object) -> Self {
+        let value = value::of(&object);
+        Self { object, value }
+    }
+}
+
+/// Prints objects, kind by kind in the order given.
+///
+/// # Errors
+/// A sort key that a kind does not have (usage), or an output that cannot be written to.
+pub fn print_objects(ui: &Ui, request: &PrintRequest, groups: Vec<Group>) -> Result<()> {
+    let mut sorted = Vec::with_capacity(groups.len());
+    for group in groups {
+        let mut items: Vec<Item> = group.objects.into_iter().map(Item::new).collect();
+        order(&mut items, group.kind, request)?;
+        sorted.push((group.kind, items));
+    }
+    match &request.format {
+        OutputFormat::Table => tables(ui, request, &sorted, Width::Normal),
+        OutputFormat::Wide => tables(ui, request, &sorted, Width::Wide),
+        OutputFormat::Name => names(ui, &sorted),
+        OutputFormat::CustomColumns(columns) => {
+            let table = columns.table(values(&sorted));
+            let table = if request.no_headers {
+                table.without_titles()
+            } else {
+                table
+            };
+            ui.out(&table.render(ui.paint_out()))
+        }
+        OutputFormat::Json => ui.out(&json::to_string(&whole(request, sorted))),
+        OutputFormat::Yaml => ui.out(&yaml::to_string(&whole(request, sorted))),
+        OutputFormat::JsonPath(template) => {
+            ui.out_foreign(&template.render(&whole(request, sorted)))
+        }
+    }
+}
+
+/// Prints one object as the result of a command that changed it: `json`, `yaml`, `name`, `jsonpath`.
+///
+/// # Errors
+/// An output that cannot be written to.
+pub fn print_object(ui: &Ui, format: &OutputFormat, object: Object, now: Timestamp) -> Result<()> {
+    let request = PrintRequest {
+        single: true,
+        ..PrintRequest::new(format.clone(), now)
+    };
+    let group = Group {
+        kind: object.kind(),
+        objects: vec![object],
+    };
+    print_objects(ui, &request, vec![group])
+}
+
+pub(super) fn order(items: &mut Vec<Item>, kind: Kind, request: &PrintRequest) -> Result<()> {
+    match &request.order {
+        Order::AsGiven => {}
+        Order::ByName => items.sort_by(|a, b| a.object.meta().name.cmp(&b.object.meta().name)),
+        Order::By(key) => key.sort(kind, items, request.ctx())?,
+    }
+    Ok(())
+}
+
+fn values(groups: &[(Kind, Vec<Item>)]) -> impl Iterator<Item = &Value> {
+    groups
+        .iter()
+        .flat_map(|(_, items)| items)
+        .map(|item| &item.value)
+}
+
+/// The one object that was asked for by name, or a list of all.
+fn whole(request: &PrintRequest, groups: Vec<(Kind, Vec<Item>)>) -> Value {
+    let mut all: Vec<Value> = groups
+        .into_iter()
+        .flat_map(|(_, items)| items)
+        .map(|item| item.value)
+        .collect();
+    match all.pop() {
+        Some(one) if request.single && all.is_empty() => one,
+        last => {
+            all.extend(last);
+            value::list(all)
+        }
+    }
+}
+
+fn names(ui: &Ui, groups: &[(Kind, Vec<Item>)]) -> Result<()> {
+    let items = groups.iter().flat_map(|(_, items)| items);
+    let lines = items.filter_map(|item| item.object.key());
+    ui.out(&lines.map(|key| format!("{key}\n")).collect::<String>())
+}
+
+fn tables(
+    ui: &Ui,
+    request: &PrintRequest,
+    groups: &[(Kind, Vec<Item>)],
+    width: Width,
+) -> Result<()> {
+    let prefixed = request.show_kind || groups.len() > 1;
+    let full = groups.iter().filter(|(_, items)| !items.is_empty());
+    let texts: Vec<String> = full
+        .map(|(kind, items)| {
+            let rows = items
+                .iter()
+                .map(|item| row(&item.object, request, width, prefixed));
+            table(*kind, request, width, rows).render(ui.paint_out())
+        })
+        .collect();
+    if texts.is_empty() {
+        let noun = match groups {
+            [(kind, _)] => kind.info().plural,
+            _ => "resources",
+        };
+        let note = request.empty_note.as_ref();
+        let note = note.map_or_else(String::new, |note| format!(" {note}"));
+        ui.status(&format!("No {noun} found.{note}"));
+        return Ok(());
+    }
+    ui.out(&texts.join("\n"))
+}
+
+pub(super) fn table(
+    kind: Kind,
+    request: &PrintRequest,
+    width: Width,
+    rows: impl IntoIterator<Item = Vec<Cell>>,
+) -> Table {
+    let mut titles: Vec<String> = columns::titles(kind, width)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    titles.extend(request.label_columns.iter().map(label_title));
+    if request.show_labels {
+        titles.push("LABELS".to_owned());
+    }
+    let mut table = Table::new(titles);
+    for row in rows {
+        table.push(row);
+    }
+    if request.no_headers {
+        table.without_titles()
+    } else {
+        table
+    }
+}
+
+/// `app.kubernetes.io/name` gets the column NAME's last part, as in kubectl.
+fn label_title(key: &LabelKey) -> String {
+    let name = key.as_str().rsplit('/').next().unwrap_or_default();
+    name.to_ascii_uppercase()
+}
+
+pub(super) fn row(
+    object: &Object,
+    request: &PrintRequest,
+    width: Width,
+    prefixed: bool,
+) -> Vec<Cell> {
+    let mut cells = columns::cells(object, width, request.ctx());
+    if prefixed && let (Some(first), Some(key)) = (cells.first_mut(), object.key()) {
+        first.text = key.to_string();
+    }
+    let labels = &object.meta().labels;
+    cells.extend(
+        request
+            .label_columns
+            .iter()
+            .map(|key| match labels.get(key) {
+                None => columns::NONE.into(),
+                Some(value) if value.as_str().is_empty() => columns::UNSET.into(),
+                Some(value) => Cell::from(value.as_str()),
+            }),
+    );
+    if request.show_labels {
+        let pairs: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        cells.push(pairs.join(",").into());
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind as ErrorKind;
+    use crate::output::columns::samples;
+    use crate::output::ui::UiOptions;
+
+    fn instances() -> Group {
+        let mut db = samples::instance("db");
+        db.status = None;
+        Group {
+            kind: Kind::Instance,
+            objects: vec![samples::instance("web").into(), db.into()],
+        }
+    }
+
+    fn secrets() -> Group {
+        Group {
+            kind: Kind::Secret,
+            objects: vec![samples::secret("db")],
+        }
+    }
+
+    fn empty(kind: Kind) -> Group {
+        Group {
+            kind,
+            objects: Vec::new(),
+        }
+    }
+
+    fn request(format: &str) -> PrintRequest {
+        let format = OutputFormat::parse(format).unwrap_or_else(|e| panic!("{e}"));
+        PrintRequest::new(format, samples::ctx().now)
+    }
+
+    fn print(request: &PrintRequest, groups: Vec<Group>) -> (String, String) {
+        let (ui, captured) = Ui::captured(UiOptions::default());
+        print_objects(&ui, request, groups).unwrap_or_else(|e| panic!("{e}"));
+        (captured.out(), captured.err())
+    }
+
+    fn printed(format: &str, groups: Vec<Group>) -> String {
+        let (out, err) = print(&request(format), groups);
+        assert_eq!(err, "");
+        out
+    }
+
+    #[test]
+    fn a_table_is_sorted_by_name() {
+        insta::assert_snapshot!(printed("table", vec![instances()]), @r"
+        NAME   STATUS      READY       ADDRESS           IMAGE       TYPE       AGE
+        db     <unknown>   <unknown>   <none>            debian-12   t2.micro   120m
+        web    Running     True        192.168.122.201   debian-12   t2.micro   120m
+        ");
+        insta::assert_snapshot!(printed("wide", vec![instances()]), @r"
+        NAME   STATUS      READY       ADDRESS           IMAGE       TYPE       AGE    CPUS     MEMORY   DISK   ACCEL    NETWORK   UID
+        db     <unknown>   <unknown>   <none>            debian-12   t2.micro   120m   <none>   <none>   8Gi    <none>   default   7f3a9c2e-0000-4000-8000-000000000001
+        web    Running     True        192.168.122.201   debian-12   t2.micro   120m   1        1Gi      8Gi    tcg      default   7f3a9c2e-0000-4000-8000-000000000001
+        ");
+    }
+
+    #[test]
+    fn several_kinds_are_groups_with_prefixed_names() {
+        let groups = vec![secrets(), empty(Kind::Image), instances()];
+        insta::assert_snapshot!(printed("table", groups), @r"
+        NAME        DATA   AGE
+        secret/db   2      60s
+
+        NAME           STATUS      READY       ADDRESS           IMAGE       TYPE       AGE
+        instance/db    <unknown>   <unknown>   <none>            debian-12   t2.micro   120m
+        instance/web   Running     True        192.168.122.201   debian-12   t2.micro   120m
+        ");
+    }
+
+    #[test]
+    fn no_headers_drops_exactly_the_first_line() {
+        let whole = printed("table", vec![instances()]);
+        let mut request = request("table");
+        request.no_headers = true;
+        let (out, _) = print(&request, vec![instances()]);
+        let widths = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let rest = whole.split_once('\n').unwrap().1;
+        assert_eq!(widths(&out), widths(rest));
+        assert_eq!(out.lines().count(), 2);
+    }
+
+    #[test]
+    fn labels_get_columns() {
+        let mut request = request("table");
+        request.show_labels = true;
+        request.label_columns = vec![
+            LabelKey::new("app").unwrap(),
+            LabelKey::new("a.io/owner").unwrap(),
+        ];
+        let (out, _) = print(&request, vec![instances()]);
+        insta::assert_snapshot!(out, @r"
+        NAME   STATUS      READY       ADDRESS           IMAGE       TYPE       AGE    APP    OWNER    LABELS
+        db     <unknown>   <unknown>   <none>            debian-12   t2.micro   120m   shop   <none>   app=shop,tier=web
+        web    Running     True        192.168.122.201   debian-12   t2.micro   120m   shop   <none>   app=shop,tier=web
+        ");
+    }
+
+    #[test]
+    fn an_empty_table_is_said_on_standard_error() {
+        let (out, err) = print(&request("table"), vec![empty(Kind::Instance)]);
+        assert_eq!((out.as_str(), err.as_str()), ("", "No instances found.\n"));
+        let mut noted = request("wide");
+        noted.empty_note = Some("(3 unmanaged: kvmctl get instances --all)".into());
+        let (_, err) = print(&noted, vec![empty(Kind::Instance)]);
+        assert_eq!(
+            err,
+            "No instances found. (3 unmanaged: kvmctl get instances --all)\n"
+        );
+        let (_, err) = print(
+            &request("table"),
+            vec![empty(Kind::Instance), empty(Kind::Image)],
+        );
+        assert_eq!(err, "No resources found.\n");
+    }
+
+    #[test]
+    fn empty_lists_of_machines_are_data_and_silent() {
+        let none = || vec![empty(Kind::Instance)];
+        assert_eq!(
+            printed("yaml", none()),
+            "apiVersion: kvmctl/v1\nkind: List\nitems: []\n"
+        );
+        let json: Value = serde_json::from_str(&printed("json", none())).unwrap();
+        assert_eq!(json["items"], serde_json::json!([]));
+        assert_eq!(printed("name", none()), "");
+        assert_eq!(printed("jsonpath={.items[*].metadata.name}", none()), "");
+        assert_eq!(printed("custom-columns=N:.metadata.name", none()), "N\n");
+    }
+
+    #[test]
+    fn one_named_object_is_bare_and_a_list_of_one_is_a_list() {
+        let one = || Group {
+            kind: Kind::Instance,
+            objects: vec![samples::instance("web").into()],
+        };
+        let list: Value = serde_json::from_str(&printed("json", vec![one()])).unwrap();
+        assert_eq!(list["kind"], "List");
+        assert_eq!(list["items"][0]["metadata"]["name"], "web");
+        let mut single = request("json");
+        single.single = true;
+        let (out, _) = print(&single, vec![one()]);
+        let bare: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(bare["kind"], "Instance");
+        single.format = OutputFormat::parse("jsonpath={.metadata.name}{.spec.zz}").unwrap();
+        assert_eq!(print(&single, vec![one()]).0, "web");
+    }
+
+    #[test]
+    fn yaml_reads_back_as_the_same_objects() {
+        let yaml = printed("yaml", vec![instances()]);
+        let value: Value = serde_yaml::from_str(&yaml).unwrap();
+        let items: Vec<crate::api::Instance> =
+            serde_json::from_value(value["items"].clone()).unwrap();
+        let names: Vec<String> = items
+            .iter()
+            .map(|o| o.metadata.name.as_ref().unwrap().to_string())
+            .collect();
+        assert_eq!(names, ["db", "web"]);
+        assert_eq!(items[1], samples::instance("web"));
+        assert_eq!(
+            yaml,
+            printed("yaml", vec![instances()]),
+            "two runs are byte-identical"
+        );
+    }
+
+    #[test]
+    fn names_and_columns_of_choice() {
+        assert_eq!(
+            printed("name", vec![secrets(), instances()]),
+            "secret/db\ninstance/db\ninstance/web\n"
+        );
+        let out = printed(
+            "custom-columns=N:.metadata.name,X:.spec.zz",
+            vec![instances()],
+        );
+        assert_eq!(out, "N     X\ndb    <none>\nweb   <none>\n");
+    }
+
+    #[test]
+    fn no_form_prints_a_secret() {
+        for format in [
+            "table",
+            "wide",
+            "json",
+            "yaml",
+            "name",
+            "jsonpath={.items[*].data}{..PASSWORD}{.items[0]}",
+            "custom-columns=D:.data,P:.data.PASSWORD,A:..PASSWORD",
+        ] {
+            let out = printed(format, vec![secrets()]);
+            assert!(!out.contains(samples::PASSWORD), "{format}: {out}");
+        }
+        assert!(printed("yaml", vec![secrets()]).contains("PASSWORD: \"***\""));
+    }
+
+    #[test]
+    fn the_order_is_what_was_asked_for() {
+        let mut request = request("name");
+        request.order = Order::AsGiven;
+        assert_eq!(
+            print(&request, vec![instances()]).0,
+            "instance/web\ninstance/db\n"
+        );
+        request.order = Order::By(SortKey::parse("status").unwrap());
+        assert_eq!(
+            print(&request, vec![instances()]).0,
+            "instance/web\ninstance/db\n"
+        );
+        request.order = Order::By(SortKey::parse(".spec.zz").unwrap());
+        let (ui, _) = Ui::captured(UiOptions::default());
+        let error = print_objects(&ui, &request, vec![instances()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+    }
+
+    #[test]
+    fn a_terminal_gets_a_coloured_status_and_the_same_layout() {
+        let (ui, captured) = Ui::captured_terminal(UiOptions::default());
+        print_objects(&ui, &request("table"), vec![instances()]).unwrap();
+        let coloured = captured.out();
+        assert!(coloured.contains("\x1b[32mRunning\x1b[0m"), "{coloured:?}");
+        let stripped = coloured.replace("\x1b[32m", "").replace("\x1b[0m", "");
+        assert_eq!(stripped, printed("table", vec![instances()]));
+    }
+
+    #[test]
+    fn hostile_text_is_harmless_in_a_table() {
+        let mut o = samples::instance("web");
+        o.spec.image = Some("evil \x1b]0;x\x07\nfake row".into());
+        let group = Group {
+            kind: Kind::Instance,
+            objects: vec![o.into()],
+        };
+        let out = printed("wide", vec![group]);
+        assert!(!out.contains('\x1b'));
+        let fields: Vec<usize> = out.lines().map(|l| l.split_whitespace().count()).collect();
+        assert_eq!(fields, [13, 13], "{out}");
+    }
+}
