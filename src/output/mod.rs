@@ -8,6 +8,7 @@
 pub mod age;
 pub mod columns;
 pub mod custom_columns;
+pub mod describe;
 pub mod diff;
 pub mod error;
 pub mod escape;
