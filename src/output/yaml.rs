@@ -158,7 +158,7 @@ fn is_plain(text: &str) -> bool {
     let starts_well = text
         .chars()
         .next()
-        .is_some_and(|c| c.is_alphanumeric() || matches!(c, '/' | '_' | '+' | '('));
+        .is_some_and(|c| c.is_alphanumeric() || matches!(c, '/' | '_' | '('));
     starts_well
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
