@@ -5,6 +5,7 @@
 //! store, so that every other layer may depend on this one.
 
 mod condition;
+mod details;
 mod image;
 mod instance;
 mod instance_type;
@@ -18,6 +19,9 @@ mod secret;
 mod span;
 
 pub use condition::{Condition, ConditionStatus};
+pub use details::{
+    Described, DiskDetail, EventLevel, EventLine, InstanceDetails, NicDetail, SeedDetail,
+};
 pub use image::{Image, ImageSpec, ImageStatus};
 pub use instance::{
     Accelerator, AddressSource, AddressStatus, CloudInitStatus, EnvVar, EnvVarSource, Firmware,
