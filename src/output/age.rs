@@ -8,11 +8,13 @@ const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 
 /// Returns how long ago `then` was, or `<unknown>`.
-pub fn age(then: Option<Timestamp>, now: Timestamp) -> String {
-    then.map_or_else(
-        || "<unknown>".to_owned(),
-        |then| human(now.as_second() - then.as_second()),
-    )
+pub fn age_or_unknown(then: Option<Timestamp>, now: Timestamp) -> String {
+    then.map_or_else(|| "<unknown>".to_owned(), |then| age(then, now))
+}
+
+/// Returns how long ago `then` was.
+pub fn age(then: Timestamp, now: Timestamp) -> String {
+    human(now.as_second() - then.as_second())
 }
 
 /// Returns a length of time in seconds with two units at most, fewer the longer it is.
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn an_unknown_birth_is_said() {
         let now = Timestamp::from_second(1_000);
-        assert_eq!(age(None, now), "<unknown>");
-        assert_eq!(age(Some(Timestamp::from_second(995)), now), "5s");
+        assert_eq!(age_or_unknown(None, now), "<unknown>");
+        assert_eq!(age(Timestamp::from_second(995), now), "5s");
     }
 }

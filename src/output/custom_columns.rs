@@ -54,7 +54,7 @@ impl CustomColumns {
     }
 
     /// Makes a table with a row for each object; what a path does not find is `<none>`.
-    pub fn table<'a>(&self, objects: impl IntoIterator<Item = &'a Value>) -> Table {
+    pub fn table(&self, objects: &[Value]) -> Table {
         let mut table = Table::new(self.columns.iter().map(|(title, _)| title.as_str()));
         for object in objects {
             table.push(self.columns.iter().map(|(_, path)| cell(path, object)));

@@ -1,5 +1,7 @@
 //! Differences of two texts, as `diff -u` writes them.
 
+use std::fmt;
+
 use similar::TextDiff;
 
 use super::escape;
@@ -14,7 +16,10 @@ pub fn unified(old_name: &str, new_name: &str, old: &str, new: &str, paint: Pain
         return String::new();
     }
     let diff = TextDiff::from_lines(old, new);
-    let text = diff.unified_diff().header(old_name, new_name).to_string();
+    let text = diff
+        .unified_diff()
+        .header(&escape::line(old_name), &escape::line(new_name))
+        .to_string();
     let mut out = String::new();
     for (number, line) in text.lines().enumerate() {
         let role = match line.chars().next() {
@@ -30,17 +35,21 @@ pub fn unified(old_name: &str, new_name: &str, old: &str, new: &str, paint: Pain
     out
 }
 
-/// Prints the unified difference of two texts to standard output.
+/// Prints how the live state of an object differs from what is wanted, and returns whether it does.
 ///
 /// # Errors
 /// An output that cannot be written to.
-pub fn print(ui: &Ui, old_name: &str, new_name: &str, old: &str, new: &str) -> Result<()> {
-    ui.out(&unified(old_name, new_name, old, new, ui.paint_out()))
+pub fn print_diff(ui: &Ui, name: impl fmt::Display, live: &str, wanted: &str) -> Result<bool> {
+    let (old, new) = (format!("live/{name}"), format!("wanted/{name}"));
+    let text = unified(&old, &new, live, wanted, ui.paint_out());
+    ui.out(&text)?;
+    Ok(!text.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::ui::UiOptions;
 
     const OLD: &str = "kind: Instance\nspec:\n  cpus: 1\n  run:\n  - a\n";
     const NEW: &str = "kind: Instance\nspec:\n  cpus: 2\n  run:\n  - a\n";
@@ -58,7 +67,15 @@ mod tests {
            run:
            - a
         ");
-        assert_eq!(unified("a", "b", OLD, OLD, Paint::Off), "");
+        let (ui, captured) = Ui::captured(UiOptions::default());
+        assert!(!print_diff(&ui, "instance/web", OLD, OLD).unwrap());
+        assert_eq!(captured.out(), "");
+        assert!(print_diff(&ui, "instance/web", "", NEW).unwrap());
+        assert!(
+            captured
+                .out()
+                .starts_with("--- live/instance/web\n+++ wanted/instance/web\n")
+        );
     }
 
     #[test]

@@ -20,6 +20,17 @@ pub const LIST_FORMATS: &[&str] = &[
 /// The formats of a command that changes something and prints the result.
 pub const RESULT_FORMATS: &[&str] = &["json", "jsonpath", "jsonpath-file", "name", "yaml"];
 
+/// The formats of such a command, with the words for people that it prints otherwise.
+pub const RESULT_FORMATS_AND_TABLE: &[&str] = &[
+    "json",
+    "jsonpath",
+    "jsonpath-file",
+    "name",
+    "table",
+    "wide",
+    "yaml",
+];
+
 /// One form in which objects are printed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum OutputFormat {

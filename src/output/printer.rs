@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::columns::{self, Ctx, Width};
 use super::format::OutputFormat;
 use super::sort::SortKey;
+use super::style::Paint;
 use super::table::{Cell, Table};
 use super::ui::Ui;
 use super::{json, value, yaml};
@@ -62,6 +63,21 @@ impl PrintRequest {
         }
     }
 
+    /// Returns whether a table for people was asked for.
+    pub const fn is_table(&self) -> bool {
+        self.format.is_table()
+    }
+
+    /// Returns whether columns and names are not enough, so that each object must be looked at whole.
+    pub const fn needs_whole_objects(&self) -> bool {
+        let by_path = matches!(self.order, Order::By(SortKey::Path { .. }));
+        by_path
+            || !matches!(
+                self.format,
+                OutputFormat::Table | OutputFormat::Wide | OutputFormat::Name
+            )
+    }
+
     pub(super) const fn ctx(&self) -> Ctx {
         Ctx { now: self.now }
     }
@@ -76,37 +92,18 @@ pub struct Group {
     pub objects: Vec<Object>,
 }
 
-/// An object and what machine formats show of it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Item {
-    pub(super) object: Object,
-    pub(super) value: Value,
-}
-
-impl Item {
-    pub(super) fn new(object: Object) -> Self {
-        let value = value::of(&object);
-        Self { object, value }
-    }
-}
-
 /// Prints objects, kind by kind in the order given.
 ///
 /// # Errors
 /// A sort key that a kind does not have (usage), or an output that cannot be written to.
-pub fn print_objects(ui: &Ui, request: &PrintRequest, groups: Vec<Group>) -> Result<()> {
-    let mut sorted = Vec::with_capacity(groups.len());
-    for group in groups {
-        let mut items: Vec<Item> = group.objects.into_iter().map(Item::new).collect();
-        order(&mut items, group.kind, request)?;
-        sorted.push((group.kind, items));
-    }
+pub fn print_objects(ui: &Ui, request: &PrintRequest, groups: &[Group]) -> Result<()> {
+    let sorted = sorted(groups, request)?;
     match &request.format {
         OutputFormat::Table => tables(ui, request, &sorted, Width::Normal),
         OutputFormat::Wide => tables(ui, request, &sorted, Width::Wide),
         OutputFormat::Name => names(ui, &sorted),
         OutputFormat::CustomColumns(columns) => {
-            let table = columns.table(values(&sorted));
+            let table = columns.table(&values(&sorted));
             let table = if request.no_headers {
                 table.without_titles()
             } else {
@@ -114,10 +111,10 @@ pub fn print_objects(ui: &Ui, request: &PrintRequest, groups: Vec<Group>) -> Res
             };
             ui.out(&table.render(ui.paint_out()))
         }
-        OutputFormat::Json => ui.out(&json::to_string(&whole(request, sorted))),
-        OutputFormat::Yaml => ui.out(&yaml::to_string(&whole(request, sorted))),
+        OutputFormat::Json => ui.out(&json::to_string(&whole(request, &sorted))),
+        OutputFormat::Yaml => ui.out(&yaml::to_string(&whole(request, &sorted))),
         OutputFormat::JsonPath(template) => {
-            ui.out_foreign(&template.render(&whole(request, sorted)))
+            ui.out_foreign(&template.render(&whole(request, &sorted)))
         }
     }
 }
@@ -135,32 +132,34 @@ pub fn print_object(ui: &Ui, format: &OutputFormat, object: Object, now: Timesta
         kind: object.kind(),
         objects: vec![object],
     };
-    print_objects(ui, &request, vec![group])
+    print_objects(ui, &request, &[group])
 }
 
-pub(super) fn order(items: &mut Vec<Item>, kind: Kind, request: &PrintRequest) -> Result<()> {
-    match &request.order {
-        Order::AsGiven => {}
-        Order::ByName => items.sort_by(|a, b| a.object.meta().name.cmp(&b.object.meta().name)),
-        Order::By(key) => key.sort(kind, items, request.ctx())?,
+/// The objects of one kind, in the order in which they are printed.
+pub(super) type Sorted<'a> = (Kind, Vec<&'a Object>);
+
+pub(super) fn sorted<'a>(groups: &'a [Group], request: &PrintRequest) -> Result<Vec<Sorted<'a>>> {
+    let mut sorted = Vec::with_capacity(groups.len());
+    for group in groups {
+        let mut objects: Vec<&Object> = group.objects.iter().collect();
+        match &request.order {
+            Order::AsGiven => {}
+            Order::ByName => objects.sort_by(|a, b| a.meta().name.cmp(&b.meta().name)),
+            Order::By(key) => key.sort(group.kind, &mut objects, request.ctx())?,
+        }
+        sorted.push((group.kind, objects));
     }
-    Ok(())
+    Ok(sorted)
 }
 
-fn values(groups: &[(Kind, Vec<Item>)]) -> impl Iterator<Item = &Value> {
-    groups
-        .iter()
-        .flat_map(|(_, items)| items)
-        .map(|item| &item.value)
+fn values(groups: &[Sorted<'_>]) -> Vec<Value> {
+    let objects = groups.iter().flat_map(|(_, objects)| objects);
+    objects.map(|object| value::of(object)).collect()
 }
 
 /// The one object that was asked for by name, or a list of all.
-fn whole(request: &PrintRequest, groups: Vec<(Kind, Vec<Item>)>) -> Value {
-    let mut all: Vec<Value> = groups
-        .into_iter()
-        .flat_map(|(_, items)| items)
-        .map(|item| item.value)
-        .collect();
+fn whole(request: &PrintRequest, groups: &[Sorted<'_>]) -> Value {
+    let mut all = values(groups);
     match all.pop() {
         Some(one) if request.single && all.is_empty() => one,
         last => {
@@ -170,39 +169,45 @@ fn whole(request: &PrintRequest, groups: Vec<(Kind, Vec<Item>)>) -> Value {
     }
 }
 
-fn names(ui: &Ui, groups: &[(Kind, Vec<Item>)]) -> Result<()> {
-    let items = groups.iter().flat_map(|(_, items)| items);
-    let lines = items.filter_map(|item| item.object.key());
-    ui.out(&lines.map(|key| format!("{key}\n")).collect::<String>())
+fn names(ui: &Ui, groups: &[Sorted<'_>]) -> Result<()> {
+    let objects = groups.iter().flat_map(|(_, objects)| objects);
+    let keys = objects.filter_map(|object| object.key());
+    ui.out(&keys.map(|key| format!("{key}\n")).collect::<String>())
 }
 
-fn tables(
-    ui: &Ui,
-    request: &PrintRequest,
-    groups: &[(Kind, Vec<Item>)],
-    width: Width,
-) -> Result<()> {
-    let prefixed = request.show_kind || groups.len() > 1;
-    let full = groups.iter().filter(|(_, items)| !items.is_empty());
-    let texts: Vec<String> = full
-        .map(|(kind, items)| {
-            let rows = items
-                .iter()
-                .map(|item| row(&item.object, request, width, prefixed));
-            table(*kind, request, width, rows).render(ui.paint_out())
-        })
-        .collect();
+fn tables(ui: &Ui, request: &PrintRequest, groups: &[Sorted<'_>], width: Width) -> Result<()> {
+    let texts = table_texts(request, groups, width, ui.paint_out());
     if texts.is_empty() {
-        let noun = match groups {
-            [(kind, _)] => kind.info().plural,
-            _ => "resources",
-        };
         let note = request.empty_note.as_ref();
         let note = note.map_or_else(String::new, |note| format!(" {note}"));
-        ui.status(&format!("No {noun} found.{note}"));
+        ui.status(&format!("{}{note}", nothing_found(groups)));
         return Ok(());
     }
     ui.out(&texts.join("\n"))
+}
+
+/// A table for each group that has objects.
+pub(super) fn table_texts(
+    request: &PrintRequest,
+    groups: &[Sorted<'_>],
+    width: Width,
+    paint: Paint,
+) -> Vec<String> {
+    let prefixed = request.show_kind || groups.len() > 1;
+    let full = groups.iter().filter(|(_, objects)| !objects.is_empty());
+    full.map(|(kind, objects)| {
+        let rows = objects.iter().map(|o| row(o, request, width, prefixed));
+        table(*kind, request, width, rows).render(paint)
+    })
+    .collect()
+}
+
+pub(super) fn nothing_found(groups: &[Sorted<'_>]) -> String {
+    let noun = match groups {
+        [(kind, _)] => kind.info().plural,
+        _ => "resources",
+    };
+    format!("No {noun} found.")
 }
 
 pub(super) fn table(
@@ -301,7 +306,7 @@ mod tests {
 
     fn print(request: &PrintRequest, groups: Vec<Group>) -> (String, String) {
         let (ui, captured) = Ui::captured(UiOptions::default());
-        print_objects(&ui, request, groups).unwrap_or_else(|e| panic!("{e}"));
+        print_objects(&ui, request, &groups).unwrap_or_else(|e| panic!("{e}"));
         (captured.out(), captured.err())
     }
 
@@ -484,14 +489,14 @@ mod tests {
         );
         request.order = Order::By(SortKey::parse(".spec.zz").unwrap());
         let (ui, _) = Ui::captured(UiOptions::default());
-        let error = print_objects(&ui, &request, vec![instances()]).unwrap_err();
+        let error = print_objects(&ui, &request, &[instances()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
     }
 
     #[test]
     fn a_terminal_gets_a_coloured_status_and_the_same_layout() {
         let (ui, captured) = Ui::captured_terminal(UiOptions::default());
-        print_objects(&ui, &request("table"), vec![instances()]).unwrap();
+        print_objects(&ui, &request("table"), &[instances()]).unwrap();
         let coloured = captured.out();
         assert!(coloured.contains("\x1b[32mRunning\x1b[0m"), "{coloured:?}");
         let stripped = coloured.replace("\x1b[32m", "").replace("\x1b[0m", "");

@@ -9,8 +9,8 @@ use super::columns::{self, Ctx, NONE, PENDING, UNKNOWN, UNSET, Width};
 use super::error::InvalidRequest;
 use super::fields;
 use super::jsonpath::Path;
-use super::printer::Item;
-use crate::api::{Kind, Quantity};
+use super::value;
+use crate::api::{Kind, Object, Quantity};
 
 /// What objects are sorted by.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,14 +52,15 @@ impl SortKey {
     pub(super) fn sort(
         &self,
         kind: Kind,
-        items: &mut Vec<Item>,
+        items: &mut Vec<&Object>,
         ctx: Ctx,
     ) -> Result<(), InvalidRequest> {
         let keys: Vec<Place> = match self {
             Self::Column(title) => by_column(kind, title, items, ctx)?,
             Self::Path { text, path } => by_path(kind, text, path, items)?,
         };
-        let mut keyed: Vec<(Place, Item)> = keys.into_iter().zip(std::mem::take(items)).collect();
+        let mut keyed: Vec<(Place, &Object)> =
+            keys.into_iter().zip(std::mem::take(items)).collect();
         keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
         items.extend(keyed.into_iter().map(|(_, item)| item));
         Ok(())
@@ -69,7 +70,7 @@ impl SortKey {
 fn by_column(
     kind: Kind,
     title: &str,
-    items: &[Item],
+    items: &[&Object],
     ctx: Ctx,
 ) -> Result<Vec<Place>, InvalidRequest> {
     let titles = columns::titles(kind, Width::Wide);
@@ -78,12 +79,12 @@ fn by_column(
         given: title.to_ascii_lowercase(),
         columns: titles.join(",").to_ascii_lowercase(),
     })?;
-    let place = |item: &Item| {
+    let place = |item: &&Object| {
         if title == "AGE" {
-            let born = item.object.meta().creation_timestamp;
+            let born = item.meta().creation_timestamp;
             return born.map_or(Place::Last, |t| Place::Number(-(t.as_second() as f64)));
         }
-        let cells = columns::cells(&item.object, Width::Wide, ctx);
+        let cells = columns::cells(item, Width::Wide, ctx);
         let text = cells.get(column).map_or("", |cell| cell.text.as_str());
         match text {
             NONE | UNSET | PENDING | UNKNOWN => Place::Last,
@@ -97,12 +98,12 @@ fn by_path(
     kind: Kind,
     text: &str,
     path: &Path,
-    items: &[Item],
+    items: &[&Object],
 ) -> Result<Vec<Place>, InvalidRequest> {
     let places: Vec<Place> = items
         .iter()
         .map(|item| {
-            path.find(&item.value)
+            path.find(&value::of(item))
                 .first()
                 .map_or(Place::Last, |v| Place::of(v))
         })
@@ -176,10 +177,10 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Instance, Object, Timestamp};
+    use crate::api::{Instance, Timestamp};
     use crate::output::columns::samples;
 
-    fn three() -> Vec<Item> {
+    fn three() -> [Object; 3] {
         let make = |name: &str, memory: &str, address: Option<&str>, born: i64| -> Object {
             let mut o: Instance = samples::instance(name);
             o.metadata.creation_timestamp = Some(Timestamp::from_second(born));
@@ -194,20 +195,18 @@ mod tests {
             make("b", "512Mi", None, 100),
             make("c", "10Gi", Some("10.0.0.9"), 200),
         ]
-        .into_iter()
-        .map(Item::new)
-        .collect()
     }
 
     fn sorted(key: &str) -> String {
-        let mut items = three();
+        let objects = three();
+        let mut items: Vec<&Object> = objects.iter().collect();
         SortKey::parse(key)
             .unwrap()
             .sort(Kind::Instance, &mut items, samples::ctx())
             .unwrap_or_else(|e| panic!("{e}"));
         items
             .iter()
-            .filter_map(|i| i.object.key())
+            .filter_map(|i| i.key())
             .map(|k| k.name.to_string())
             .collect()
     }
@@ -226,26 +225,27 @@ mod tests {
 
     #[test]
     fn what_the_kind_does_not_have_is_refused_and_what_is_empty_is_not() {
-        let refuse = |key: &str, items: &mut Vec<Item>| {
+        let refuse = |key: &str, objects: &[Object]| {
+            let mut items: Vec<&Object> = objects.iter().collect();
             SortKey::parse(key)
                 .unwrap()
-                .sort(Kind::Instance, items, samples::ctx())
+                .sort(Kind::Instance, &mut items, samples::ctx())
                 .unwrap_err()
         };
         assert_eq!(
-            refuse(".spec.zz", &mut three()).to_string(),
+            refuse(".spec.zz", &three()).to_string(),
             "couldn't find any field with path \".spec.zz\" in the list of objects"
         );
         assert!(matches!(
-            refuse(".spec.zz", &mut Vec::new()),
+            refuse(".spec.zz", &[]),
             InvalidRequest::SortPath { .. }
         ));
         assert!(matches!(
-            refuse("{.spec.ports[7]}", &mut three()),
+            refuse("{.spec.ports[7]}", &three()),
             InvalidRequest::SortPath { .. }
         ));
         assert_eq!(
-            refuse("colour", &mut three()).to_string(),
+            refuse("colour", &three()).to_string(),
             "no column \"colour\" to sort by; columns are: name,status,ready,address,image,type,age,\
              cpus,memory,disk,accel,network,uid"
         );

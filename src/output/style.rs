@@ -11,7 +11,7 @@ pub enum Role {
     /// All is well.
     Good,
     /// Under way, or worth a look.
-    Busy,
+    Warning,
     /// Gone wrong.
     Bad,
     /// Advice.
@@ -29,7 +29,7 @@ impl Role {
         match self {
             Self::Plain => Style::new(),
             Self::Good => colour(AnsiColor::Green),
-            Self::Busy => colour(AnsiColor::Yellow),
+            Self::Warning => colour(AnsiColor::Yellow),
             Self::Bad => colour(AnsiColor::Red),
             Self::Hint => colour(AnsiColor::Cyan),
             Self::Dim => Style::new().dimmed(),

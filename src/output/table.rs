@@ -14,6 +14,7 @@ pub struct Cell {
     pub text: String,
     /// What it means, for the colour.
     pub role: Role,
+    blank: bool,
 }
 
 impl Cell {
@@ -22,6 +23,16 @@ impl Cell {
         Self {
             text: text.into(),
             role,
+            blank: false,
+        }
+    }
+
+    /// Makes a cell in which nothing stands, for a row that goes on with the one above.
+    pub fn blank() -> Self {
+        Self {
+            text: String::new(),
+            role: Role::Plain,
+            blank: true,
         }
     }
 }
@@ -69,7 +80,7 @@ impl Table {
         let mut row: Vec<Cell> = cells.into_iter().map(Into::into).collect();
         row.resize(self.titles.len(), Cell::from(""));
         for cell in &mut row {
-            if cell.text.is_empty() {
+            if cell.text.is_empty() && !cell.blank {
                 "<none>".clone_into(&mut cell.text);
             }
             cell.text = escape::line(&cell.text).into_owned();
@@ -187,6 +198,18 @@ mod tests {
             table.render(Paint::Ansi),
             "NAME   STATUS    AGE\nweb    \x1b[32mRunning\x1b[0m   \x1b[31m1s\x1b[0m\n"
         );
+    }
+
+    #[test]
+    fn a_row_may_go_on_with_the_one_above() {
+        let mut table = Table::new(["STATUS", "FINDING"]);
+        table.push([Cell::new("failed", Role::Bad), "no pool".into()]);
+        table.push([Cell::blank(), "mend: kvmctl setup".into()]);
+        insta::assert_snapshot!(table.render(Paint::Off), @r"
+        STATUS   FINDING
+        failed   no pool
+                 mend: kvmctl setup
+        ");
     }
 
     #[test]

@@ -137,6 +137,15 @@ impl Ui {
             .map_err(|e| write_error(&e, "standard output"))
     }
 
+    /// Flushes both streams. Every write is flushed at once: this only asks again before the end.
+    ///
+    /// # Errors
+    /// As [`Ui::out`].
+    pub fn flush(&self) -> Result<()> {
+        self.err_bytes(b"")?;
+        self.out_bytes(b"")
+    }
+
     /// Writes text from outside to standard output: untouched into a pipe, escaped on a terminal.
     ///
     /// # Errors
@@ -175,7 +184,7 @@ impl Ui {
 
     /// Warns: `warning: …`.
     pub fn warn(&self, text: &str) {
-        let label = self.paint_err().paint(Role::Busy, "warning:");
+        let label = self.paint_err().paint(Role::Warning, "warning:");
         self.err_line(&format!(
             "{label} {}",
             error::indented(&escape::text(text), 2)
@@ -238,7 +247,7 @@ impl Ui {
         self.shared.size.map_or(24, |(_, lines)| lines)
     }
 
-    /// Returns a writer on standard error that progress bars make room for; for `tracing`.
+    /// Returns a writer on standard error that escapes and that progress bars make room for.
     pub fn err_writer(&self) -> ErrWriter {
         ErrWriter { ui: self.clone() }
     }
@@ -283,7 +292,7 @@ impl Shared {
     }
 }
 
-/// Standard error as `std::io::Write`.
+/// Standard error as `std::io::Write`, for text of the program's own (`tracing`): it is escaped.
 #[derive(Debug)]
 pub struct ErrWriter {
     ui: Ui,
@@ -291,8 +300,10 @@ pub struct ErrWriter {
 
 impl Write for ErrWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let text = escape::text(&text);
         self.ui
-            .while_bars_stand_aside(|| write_now(&self.ui.shared.err, bytes))?;
+            .while_bars_stand_aside(|| write_now(&self.ui.shared.err, text.as_bytes()))?;
         Ok(bytes.len())
     }
 

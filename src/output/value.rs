@@ -29,10 +29,27 @@ pub fn list(items: Vec<Value>) -> Value {
     json!({"apiVersion": API_VERSION, "kind": "List", "items": items})
 }
 
+/// Takes away what is observed of an object, so that only what a person may change is left.
+pub fn strip_status(object: &mut Object) {
+    match object {
+        Object::Instance(o) => o.status = None,
+        Object::Image(o) => o.status = None,
+        Object::InstanceType(_) | Object::Secret(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::output::columns::samples;
+
+    #[test]
+    fn what_is_observed_can_be_taken_away() {
+        let mut object: Object = samples::instance("web").into();
+        strip_status(&mut object);
+        assert_eq!(of(&object).get("status"), None);
+        assert_eq!(of(&object)["spec"]["image"], "debian-12");
+    }
 
     #[test]
     fn a_secret_is_masked_before_anything_sees_it() {

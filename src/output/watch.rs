@@ -1,56 +1,56 @@
-//! `-w`: on a terminal the table is drawn again in place; into a pipe goes a row for every change.
+//! `-w`: on a terminal the tables are drawn again in place; into a pipe goes a row for every change.
 
 use std::collections::BTreeMap;
 
 use super::columns::{self, Width};
 use super::format::OutputFormat;
-use super::printer::{Item, PrintRequest, order, row, table};
+use super::printer::{Group, PrintRequest, Sorted, nothing_found, row, sorted, table, table_texts};
 use super::style::{Paint, Role};
 use super::table::{Cell, Table};
 use super::ui::Ui;
-use super::{json, yaml};
+use super::{json, value, yaml};
 use crate::api::{Kind, Object, ObjectKey, Timestamp};
 use crate::error::Result;
 
-/// Shows objects of one kind as they change.
+/// Shows objects as they change.
 #[derive(Debug)]
-pub struct WatchView {
-    ui: Ui,
+pub struct Watcher {
     request: PrintRequest,
-    kind: Kind,
-    seen: BTreeMap<ObjectKey, Item>,
-    widths: Vec<usize>,
+    seen: BTreeMap<ObjectKey, Object>,
+    /// Widths of the columns that were printed, by kind.
+    widths: BTreeMap<Kind, Vec<usize>>,
     begun: bool,
     drawn_lines: usize,
 }
 
-impl WatchView {
+impl Watcher {
     /// Begins with nothing shown.
-    pub fn new(ui: Ui, request: PrintRequest, kind: Kind) -> Self {
+    pub const fn new(request: PrintRequest) -> Self {
         Self {
-            ui,
             request,
-            kind,
             seen: BTreeMap::new(),
-            widths: Vec::new(),
+            widths: BTreeMap::new(),
             begun: false,
             drawn_lines: 0,
         }
     }
 
-    /// Shows the objects as they are at `now`. On a terminal ages go on even where nothing changed.
+    /// Shows the objects as they are now. On a terminal ages go on even where nothing changed.
     ///
     /// # Errors
-    /// A sort key that the kind does not have (usage), or an output that cannot be written to.
-    pub fn update(&mut self, objects: Vec<Object>, now: Timestamp) -> Result<()> {
+    /// A sort key that a kind does not have (usage), or an output that cannot be written to.
+    pub fn show(&mut self, ui: &Ui, groups: Vec<Group>) -> Result<()> {
+        self.show_at(ui, &groups, Timestamp::now())
+    }
+
+    fn show_at(&mut self, ui: &Ui, groups: &[Group], now: Timestamp) -> Result<()> {
         self.request.now = now;
-        let mut items: Vec<Item> = objects.into_iter().map(Item::new).collect();
-        order(&mut items, self.kind, &self.request)?;
+        let groups = sorted(groups, &self.request)?;
         // Drawing in place needs escape sequences, which NO_COLOR and a dumb terminal rule out.
-        if self.request.format.is_table() && self.ui.paint_out() == Paint::Ansi {
-            self.redraw(&items)
+        if self.request.is_table() && ui.paint_out() == Paint::Ansi {
+            self.redraw(ui, groups)
         } else {
-            self.append(items)
+            self.append(ui, &groups)
         }
     }
 
@@ -62,144 +62,146 @@ impl WatchView {
         }
     }
 
-    fn redraw(&mut self, items: &[Item]) -> Result<()> {
-        let mut shown = items.len();
-        let (mut text, mut lines) = self.draw(items, shown);
-        while lines >= self.ui.height() && shown > 1 {
-            // What does not fit on the screen cannot be drawn over again.
-            shown -= 1 + (lines - self.ui.height()).min(shown - 2);
-            (text, lines) = self.draw(items, shown);
+    fn redraw(&mut self, ui: &Ui, mut groups: Vec<Sorted<'_>>) -> Result<()> {
+        let mut left_out = 0;
+        let (mut text, mut lines) = self.draw(ui, &groups, left_out);
+        // What does not fit on the screen could not be drawn over again.
+        while lines >= ui.height() {
+            let over = (lines + 1).saturating_sub(ui.height()).max(1);
+            let dropped = drop_last(&mut groups, over);
+            if dropped == 0 {
+                break;
+            }
+            left_out += dropped;
+            (text, lines) = self.draw(ui, &groups, left_out);
         }
         let back = match self.drawn_lines {
             0 => String::new(),
             n => format!("\x1b[{n}A\r\x1b[J"),
         };
         self.drawn_lines = lines;
-        self.ui.out(&format!("{back}{text}"))
+        ui.out(&format!("{back}{text}"))
     }
 
-    /// Renders the first `shown` objects and counts the lines they take on the screen.
-    fn draw(&self, items: &[Item], shown: usize) -> (String, usize) {
-        let rows = items.iter().take(shown);
-        let rows = rows.map(|item| {
-            row(
-                &item.object,
-                &self.request,
-                self.width(),
-                self.request.show_kind,
-            )
-        });
-        let table = table(self.kind, &self.request, self.width(), rows);
-        let mut tail = String::new();
-        if items.is_empty() {
-            tail = format!("No {} found.\n", self.kind.info().plural);
-        } else if shown < items.len() {
-            tail = format!("… and {} more\n", items.len() - shown);
-        }
+    /// Renders the objects and counts the lines that they take on the screen.
+    fn draw(&self, ui: &Ui, groups: &[Sorted<'_>], left_out: usize) -> (String, usize) {
         let render = |paint| {
-            if items.is_empty() {
-                String::new()
-            } else {
-                table.render(paint)
+            let mut text = table_texts(&self.request, groups, self.width(), paint).join("\n");
+            if left_out > 0 {
+                text.push_str(&format!("… and {left_out} more\n"));
+            } else if text.is_empty() {
+                text = nothing_found(groups) + "\n";
             }
+            text
         };
-        let plain = render(Paint::Off) + &tail;
-        let columns = self.ui.width().max(1);
-        let lines = plain
-            .lines()
-            .map(|l| l.chars().count().div_ceil(columns).max(1))
-            .sum();
-        (render(self.ui.paint_out()) + &tail, lines)
+        let columns = ui.width().max(1);
+        let height = |line: &str| line.chars().count().div_ceil(columns).max(1);
+        let lines = render(Paint::Off).lines().map(height).sum();
+        (render(ui.paint_out()), lines)
     }
 
-    fn append(&mut self, items: Vec<Item>) -> Result<()> {
-        let first = !self.begun;
+    fn append(&mut self, ui: &Ui, groups: &[Sorted<'_>]) -> Result<()> {
+        let nothing = groups.iter().all(|(_, objects)| objects.is_empty());
+        if !self.begun && nothing && self.request.is_table() {
+            ui.status(&nothing_found(groups));
+        }
         self.begun = true;
-        if first && items.is_empty() && self.request.format.is_table() {
-            self.ui
-                .status(&format!("No {} found.", self.kind.info().plural));
-        }
         let mut gone = std::mem::take(&mut self.seen);
-        let mut changed = Vec::new();
-        for item in items {
-            let Some(key) = item.object.key() else {
-                continue;
-            };
-            let before = gone.remove(&key);
-            if before.is_none_or(|before| before.value != item.value) {
-                changed.push(item.clone());
+        let prefixed = self.request.show_kind || groups.len() > 1;
+        for (kind, objects) in groups {
+            let mut changed = Vec::new();
+            for object in objects {
+                let Some(key) = object.key() else { continue };
+                if gone.remove(&key).as_ref() != Some(*object) {
+                    changed.push(*object);
+                }
+                self.seen.insert(key, (*object).clone());
             }
-            self.seen.insert(key, item);
+            self.print(
+                ui,
+                *kind,
+                &changed,
+                Look {
+                    fate: Fate::Lives,
+                    prefixed,
+                },
+            )?;
         }
-        self.print(&changed, Fate::Lives)?;
-        let gone: Vec<Item> = gone.into_values().collect();
-        self.print(&gone, Fate::Deleted)
+        for (key, object) in gone {
+            self.print(
+                ui,
+                key.kind,
+                &[&object],
+                Look {
+                    fate: Fate::Deleted,
+                    prefixed,
+                },
+            )?;
+        }
+        Ok(())
     }
 
-    fn print(&mut self, items: &[Item], fate: Fate) -> Result<()> {
-        if items.is_empty() {
+    fn print(&mut self, ui: &Ui, kind: Kind, objects: &[&Object], look: Look) -> Result<()> {
+        if objects.is_empty() {
             return Ok(());
         }
+        let values = || objects.iter().map(|object| value::of(object));
         let text = match &self.request.format {
             OutputFormat::Table | OutputFormat::Wide => {
-                let rows: Vec<Vec<Cell>> = items.iter().map(|item| self.row(item, fate)).collect();
-                let table = table(self.kind, &self.request, self.width(), rows);
-                self.lay_out(table)
+                let rows: Vec<Vec<Cell>> = objects.iter().map(|o| self.row(o, look)).collect();
+                let table = table(kind, &self.request, self.width(), rows);
+                self.lay_out(ui, kind, table)
             }
             OutputFormat::CustomColumns(columns) => {
-                let table = columns.table(items.iter().map(|item| &item.value));
-                self.lay_out(table)
+                let table = columns.table(&values().collect::<Vec<_>>());
+                self.lay_out(ui, kind, table)
             }
-            OutputFormat::Json => items.iter().map(|i| json::to_string(&i.value)).collect(),
-            OutputFormat::Yaml => {
-                let documents = items.iter();
-                documents
-                    .map(|i| format!("---\n{}", yaml::to_string(&i.value)))
-                    .collect()
-            }
+            OutputFormat::Json => values().map(|v| json::to_string(&v)).collect(),
+            OutputFormat::Yaml => values()
+                .map(|v| format!("---\n{}", yaml::to_string(&v)))
+                .collect(),
             OutputFormat::Name => {
-                let keys = items.iter().filter_map(|i| i.object.key());
+                let keys = objects.iter().filter_map(|o| o.key());
                 keys.map(|key| format!("{key}\n")).collect()
             }
             OutputFormat::JsonPath(template) => {
-                let text: String = items.iter().map(|i| template.render(&i.value)).collect();
-                return self.ui.out_foreign(&text);
+                let text: String = values().map(|v| template.render(&v)).collect();
+                return ui.out_foreign(&text);
             }
         };
-        self.ui.out(&text)
+        ui.out(&text)
     }
 
-    fn row(&self, item: &Item, fate: Fate) -> Vec<Cell> {
-        let mut cells = row(
-            &item.object,
-            &self.request,
-            self.width(),
-            self.request.show_kind,
-        );
-        let titles = columns::titles(self.kind, self.width());
+    fn row(&self, object: &Object, look: Look) -> Vec<Cell> {
+        let mut cells = row(object, &self.request, self.width(), look.prefixed);
+        let titles = columns::titles(object.kind(), self.width());
         let status = titles.iter().position(|t| *t == "STATUS");
-        if let (Fate::Deleted, Some(cell)) = (fate, status.and_then(|i| cells.get_mut(i))) {
+        if let (Fate::Deleted, Some(cell)) = (look.fate, status.and_then(|i| cells.get_mut(i))) {
             *cell = Cell::new("Deleted", Role::Bad);
         }
         cells
     }
 
-    /// Titles stand above the first rows only, and later columns are no narrower than earlier ones.
-    fn lay_out(&mut self, table: Table) -> String {
-        let first = self.widths.is_empty();
-        let table = if first && !self.request.no_headers {
-            table
-        } else {
-            table.without_titles()
-        };
-        let text = table.render_at_least(self.ui.paint_out(), &self.widths);
-        let widths = table.widths();
-        self.widths.resize(widths.len(), 0);
-        for (kept, new) in self.widths.iter_mut().zip(widths) {
+    /// Titles stand above a kind's first rows only; later columns are no narrower than earlier ones.
+    fn lay_out(&mut self, ui: &Ui, kind: Kind, table: Table) -> String {
+        let widths = self.widths.entry(kind).or_default();
+        let first = widths.is_empty();
+        let table = if first { table } else { table.without_titles() };
+        let text = table.render_at_least(ui.paint_out(), widths);
+        let new = table.widths();
+        widths.resize(new.len(), 0);
+        for (kept, new) in widths.iter_mut().zip(new) {
             *kept = (*kept).max(new);
         }
         text
     }
+}
+
+/// How a row looks.
+#[derive(Clone, Copy)]
+struct Look {
+    fate: Fate,
+    prefixed: bool,
 }
 
 /// Whether a row is of an object that is there or of one that is gone.
@@ -207,6 +209,19 @@ impl WatchView {
 enum Fate {
     Lives,
     Deleted,
+}
+
+/// Takes away the last objects, at most `count` and never the very first; returns how many.
+fn drop_last(groups: &mut [Sorted<'_>], count: usize) -> usize {
+    let all: usize = groups.iter().map(|(_, objects)| objects.len()).sum();
+    let count = count.min(all.saturating_sub(1));
+    let mut left = count;
+    for (_, objects) in groups.iter_mut().rev() {
+        let here = left.min(objects.len());
+        objects.truncate(objects.len() - here);
+        left -= here;
+    }
+    count
 }
 
 #[cfg(test)]
@@ -222,26 +237,33 @@ mod tests {
         o.into()
     }
 
-    fn run(ui: Ui, captured: &Captured, format: OutputFormat) -> (String, String) {
+    fn instances(objects: Vec<Object>) -> [Group; 1] {
+        let kind = Kind::Instance;
+        [Group { kind, objects }]
+    }
+
+    fn run(ui: &Ui, captured: &Captured, format: OutputFormat) -> (String, String) {
         let now = samples::ctx().now;
         let later = Timestamp::from_second(now.as_second() + 3600);
-        let request = PrintRequest::new(format, now);
-        let mut view = WatchView::new(ui, request, Kind::Instance);
-        view.update(vec![named("web", Phase::Pending)], now)
-            .unwrap();
-        view.update(vec![named("web", Phase::Pending)], later)
-            .unwrap();
-        let both = vec![named("web", Phase::Running), named("db", Phase::Pending)];
-        view.update(both, later).unwrap();
-        view.update(vec![named("web", Phase::Running)], later)
-            .unwrap();
+        let mut watcher = Watcher::new(PrintRequest::new(format, now));
+        for (names, at) in [
+            (vec![("web", Phase::Pending)], now),
+            (vec![("web", Phase::Pending)], later),
+            (vec![("web", Phase::Running), ("db", Phase::Pending)], later),
+            (vec![("web", Phase::Running)], later),
+        ] {
+            let objects = names.into_iter().map(|(name, phase)| named(name, phase));
+            watcher
+                .show_at(ui, &instances(objects.collect()), at)
+                .unwrap();
+        }
         (captured.out(), captured.err())
     }
 
     #[test]
     fn a_pipe_gets_one_row_a_change() {
         let (ui, captured) = Ui::captured(UiOptions::default());
-        let (out, err) = run(ui, &captured, OutputFormat::Table);
+        let (out, err) = run(&ui, &captured, OutputFormat::Table);
         insta::assert_snapshot!(out, @r"
         NAME   STATUS    READY   ADDRESS           IMAGE       TYPE       AGE
         web    Pending   True    192.168.122.201   debian-12   t2.micro   120m
@@ -255,13 +277,13 @@ mod tests {
     #[test]
     fn names_and_documents_are_appended_too() {
         let (ui, captured) = Ui::captured(UiOptions::default());
-        let (out, _) = run(ui, &captured, OutputFormat::Name);
+        let (out, _) = run(&ui, &captured, OutputFormat::Name);
         assert_eq!(
             out,
             "instance/web\ninstance/db\ninstance/web\ninstance/db\n"
         );
         let (ui, captured) = Ui::captured(UiOptions::default());
-        let (out, _) = run(ui, &captured, OutputFormat::Json);
+        let (out, _) = run(&ui, &captured, OutputFormat::Json);
         let documents = serde_json::Deserializer::from_str(&out).into_iter::<serde_json::Value>();
         assert_eq!(documents.filter_map(Result::ok).count(), 4);
     }
@@ -269,7 +291,7 @@ mod tests {
     #[test]
     fn a_terminal_is_drawn_over() {
         let (ui, captured) = Ui::captured_terminal(UiOptions::default());
-        let (out, _) = run(ui, &captured, OutputFormat::Table);
+        let (out, _) = run(&ui, &captured, OutputFormat::Table);
         assert_eq!(out.matches("NAME").count(), 4);
         assert_eq!(out.matches("\x1b[2A\r\x1b[J").count(), 2, "{out:?}");
         assert_eq!(out.matches("\x1b[3A\r\x1b[J").count(), 1, "{out:?}");
@@ -280,11 +302,11 @@ mod tests {
         let (ui, captured) = Ui::captured_terminal(UiOptions::default());
         let now = samples::ctx().now;
         let request = PrintRequest::new(OutputFormat::Table, now);
-        let mut view = WatchView::new(ui, request, Kind::Instance);
+        let mut watcher = Watcher::new(request);
         let many = (0..100)
             .map(|i| named(&format!("n{i:03}"), Phase::Running))
             .collect();
-        view.update(many, now).unwrap();
+        watcher.show_at(&ui, &instances(many), now).unwrap();
         assert_eq!(captured.out().lines().count(), 23);
         assert!(
             captured.out().ends_with("… and 79 more\n"),

@@ -25,7 +25,7 @@ pub(super) const COLUMNS: &[Column<Instance>] = &[
     Column::wide("ACCEL", |o, _| {
         let accelerator = o.status.as_ref().and_then(|s| s.accelerator);
         match accelerator {
-            Some(Accelerator::Tcg) => Cell::new("tcg", Role::Busy),
+            Some(Accelerator::Tcg) => Cell::new("tcg", Role::Warning),
             other => or(other, NONE),
         }
     }),
@@ -39,7 +39,7 @@ fn status(o: &Instance, _: Ctx) -> Cell {
     };
     let role = match status.phase {
         Phase::Running if is_ready(o) => Role::Good,
-        Phase::Running | Phase::Pending | Phase::Stopping | Phase::Terminating => Role::Busy,
+        Phase::Running | Phase::Pending | Phase::Stopping | Phase::Terminating => Role::Warning,
         Phase::Failed | Phase::Crashed => Role::Bad,
         Phase::Stopped | Phase::Paused => Role::Plain,
     };
@@ -139,7 +139,7 @@ mod tests {
         let role_of = |o: &Instance| super::status(o, samples::ctx()).role;
         assert_eq!(role_of(&o), Role::Good);
         o.status.as_mut().unwrap().conditions.clear();
-        assert_eq!(role_of(&o), Role::Busy);
+        assert_eq!(role_of(&o), Role::Warning);
         o.status.as_mut().unwrap().phase = Phase::Crashed;
         assert_eq!(role_of(&o), Role::Bad);
     }

@@ -106,7 +106,7 @@ fn name(meta: &ObjectMeta) -> Cell {
 }
 
 fn age(meta: &ObjectMeta, ctx: Ctx) -> Cell {
-    super::age::age(meta.creation_timestamp, ctx.now).into()
+    super::age::age_or_unknown(meta.creation_timestamp, ctx.now).into()
 }
 
 fn uid(meta: &ObjectMeta) -> Cell {

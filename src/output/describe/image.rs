@@ -1,20 +1,10 @@
 //! Describes images.
 
-use super::{Doc, EventLine, events, head};
-use crate::api::{Image, Timestamp};
+use super::Doc;
+use crate::api::{Described, Image};
 use crate::output::size::size;
-use crate::output::style::Paint;
 
-/// Describes an image; `path` is where it lies, where that is known.
-pub fn describe_image(
-    o: &Image,
-    path: Option<&str>,
-    history: &[EventLine],
-    now: Timestamp,
-    paint: Paint,
-) -> String {
-    let mut doc = Doc::default();
-    head(&mut doc, "Image", &o.metadata, now);
+pub(super) fn body(doc: &mut Doc, o: &Image, described: &Described) {
     doc.maybe("URL", o.spec.url.as_ref());
     doc.maybe("Expected SHA-256", o.spec.sha256.as_ref());
     doc.maybe("Default user", o.spec.default_user.as_ref());
@@ -28,7 +18,7 @@ pub fn describe_image(
         },
     );
     doc.maybe("Volume", status.and_then(|s| s.volume.as_ref()));
-    doc.maybe("Path", path);
+    doc.maybe("Path", described.location.as_ref());
     doc.maybe("SHA-256", status.and_then(|s| s.sha256.as_ref()));
     doc.maybe("Format", status.and_then(|s| s.format.as_ref()));
     doc.maybe("Architecture", status.and_then(|s| s.architecture.as_ref()));
@@ -38,26 +28,23 @@ pub fn describe_image(
         status.and_then(|s| s.virtual_size).map(size),
     );
     doc.maybe("Size on host", status.and_then(|s| s.size).map(size));
-    let users = status.iter().flat_map(|s| &s.used_by);
-    doc.list("Used by", users.map(|name| format!("instance/{name}")));
-    events(&mut doc, history, now);
-    doc.render(paint)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Kind, Name, ObjectKey};
     use crate::output::columns::samples;
+    use crate::output::describe::render;
+    use crate::output::style::Paint;
 
     #[test]
     fn an_image_says_who_uses_it() {
-        let text = describe_image(
-            &samples::image("debian-12"),
-            None,
-            &[],
-            samples::ctx().now,
-            Paint::Off,
-        );
+        let described = Described {
+            used_by: vec![ObjectKey::new(Kind::Instance, Name::new("web").unwrap())],
+            ..Described::new(samples::image("debian-12"))
+        };
+        let text = render(&described, samples::ctx().now, Paint::Off);
         insta::assert_snapshot!(text, @r"
         Name:          debian-12
         Kind:          Image
@@ -74,8 +61,8 @@ mod tests {
         Firmware:      bios
         Virtual size:  2Gi
         Size on host:  317Mi
-        Used by:       instance/web
-                       instance/db
+        Used by:       instance/db
+                       instance/web
         Events:        <none>
         ");
     }

@@ -1,96 +1,29 @@
 //! Describes instances.
 
-use super::{Doc, EventLine, events, head};
+use super::Doc;
 use crate::api::{
-    Condition, ConditionStatus, EnvVar, Instance, InstanceStatus, Phase, Quantity, Timestamp,
+    Condition, ConditionStatus, Described, DiskDetail, EnvVar, Instance, InstanceDetails,
+    InstanceStatus, NicDetail, Phase, Timestamp,
 };
+use crate::output::age::age_or_unknown;
 use crate::output::size::{bytes, size};
-use crate::output::style::{Paint, Role};
+use crate::output::style::Role;
 use crate::output::table::{Cell, Table};
 
-/// What is known of an instance beside the object itself. What could not be told stays empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InstanceDetails {
-    /// State of the domain as libvirt has it, with its reason: `running (booted)`.
-    pub domain_state: Option<String>,
-    /// What stands in the way of a deletion or of readiness.
-    pub blocker: Option<String>,
-    /// Disks in the order of their targets.
-    pub disks: Vec<DiskDetail>,
-    /// Interfaces in the order of the domain's XML.
-    pub nics: Vec<NicDetail>,
-    /// The seed.
-    pub seed: Option<SeedDetail>,
-    /// Port forwards that are in force, as `0.0.0.0:8080 -> 192.168.122.5:80/tcp`.
-    pub forwards: Vec<String>,
-    /// Facts of the host: URI, machine type, firmware, serial log, in the order to be shown.
-    pub host: Vec<(String, String)>,
-    /// What happened.
-    pub events: Vec<EventLine>,
-}
-
-/// One disk of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskDetail {
-    /// Target in the domain: `vda`.
-    pub target: String,
-    /// Volume or path.
-    pub source: String,
-    /// `qcow2`, `raw`.
-    pub format: String,
-    /// Size the guest sees.
-    pub capacity: Option<Quantity>,
-    /// Bytes taken on the host.
-    pub allocation: Option<u64>,
-    /// Files behind it, the nearest first.
-    pub chain: Vec<String>,
-}
-
-/// One interface of an instance.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NicDetail {
-    /// libvirt network or bridge.
-    pub network: String,
-    /// Hardware address.
-    pub mac: String,
-    /// Model: `virtio`.
-    pub model: Option<String>,
-    /// Device on the host: `vnet0`.
-    pub device: Option<String>,
-    /// Addresses with their source, as `192.168.122.5 (reservation)`.
-    pub addresses: Vec<String>,
-}
-
-/// The seed of an instance.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SeedDetail {
-    /// Volume or path of the ISO.
-    pub source: String,
-    /// What is in it: `full`, `without secrets`, `missing`.
-    pub state: String,
-}
-
-/// Describes an instance with what is known of it.
-pub fn describe_instance(
-    o: &Instance,
-    details: &InstanceDetails,
-    now: Timestamp,
-    paint: Paint,
-) -> String {
-    let mut doc = Doc::default();
-    head(&mut doc, "Instance", &o.metadata, now);
-    state(&mut doc, o, details);
-    hardware(&mut doc, o);
+pub(super) fn body(doc: &mut Doc, o: &Instance, described: &Described, now: Timestamp) {
+    let nothing = InstanceDetails::default();
+    let details = described.instance.as_ref().unwrap_or(&nothing);
+    state(doc, o, details);
+    hardware(doc, o);
     doc.list("Addresses", addresses(o));
     doc.section("Disks", disks(&details.disks));
     doc.section("Interfaces", nics(&details.nics));
-    let wanted = o.spec.ports.iter().map(ToString::to_string);
-    doc.list("Ports", wanted);
+    doc.list("Ports", o.spec.ports.iter().map(ToString::to_string));
     if !details.forwards.is_empty() {
         doc.list("Forwards in force", details.forwards.clone());
     }
-    boot(&mut doc, o, details);
-    conditions(&mut doc, o, now);
+    boot(doc, o, details);
+    conditions(doc, o, now);
     if !details.host.is_empty() {
         let mut host = Doc::default();
         for (key, value) in &details.host {
@@ -98,8 +31,6 @@ pub fn describe_instance(
         }
         doc.section("Host", host);
     }
-    events(&mut doc, &details.events, now);
-    doc.render(paint)
 }
 
 fn state(doc: &mut Doc, o: &Instance, details: &InstanceDetails) {
@@ -112,7 +43,7 @@ fn state(doc: &mut Doc, o: &Instance, details: &InstanceDetails) {
         Phase::Running if ready => Role::Good,
         Phase::Failed | Phase::Crashed => Role::Bad,
         Phase::Stopped | Phase::Paused => Role::Plain,
-        _ => Role::Busy,
+        _ => Role::Warning,
     };
     doc.field("Status", Cell::new(status.phase.to_string(), role));
     doc.maybe("Reason", status.reason.as_ref());
@@ -243,10 +174,10 @@ fn conditions(doc: &mut Doc, o: &Instance, now: Timestamp) {
 fn condition_row(condition: &Condition, now: Timestamp) -> [Cell; 5] {
     let (word, role) = match condition.status {
         ConditionStatus::True => ("True", Role::Good),
-        ConditionStatus::False => ("False", Role::Busy),
+        ConditionStatus::False => ("False", Role::Warning),
         ConditionStatus::Unknown => ("Unknown", Role::Plain),
     };
-    let since = crate::output::age::age(condition.last_transition_time, now);
+    let since = age_or_unknown(condition.last_transition_time, now);
     let text = |value: &Option<String>| Cell::from(value.as_deref().unwrap_or_default());
     [
         condition.kind.as_str().into(),
@@ -260,10 +191,12 @@ fn condition_row(condition: &Condition, now: Timestamp) -> [Cell; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{EventLevel, EventLine, Quantity, SeedDetail};
     use crate::output::columns::samples;
-    use crate::output::describe::EventLevel;
+    use crate::output::describe::render;
+    use crate::output::style::Paint;
 
-    fn details(now: Timestamp) -> InstanceDetails {
+    fn described(now: Timestamp) -> Described {
         let event = |ago: i64, reason: &str, message: &str| EventLine {
             at: Timestamp::from_second(now.as_second() - ago),
             count: 1,
@@ -271,7 +204,7 @@ mod tests {
             reason: reason.into(),
             message: message.into(),
         };
-        InstanceDetails {
+        let details = InstanceDetails {
             domain_state: Some("running (booted)".into()),
             disks: vec![DiskDetail {
                 target: "vda".into(),
@@ -292,18 +225,22 @@ mod tests {
                 state: "without secrets".into(),
             }),
             host: vec![("URI".into(), "qemu:///system".into())],
+            ..InstanceDetails::default()
+        };
+        Described {
+            instance: Some(details),
             events: vec![
                 event(5, "Ready", "cloud-init done"),
                 event(7200, "Created", "instance created\x1b]0;x\x07"),
             ],
-            ..InstanceDetails::default()
+            ..Described::new(samples::instance("web"))
         }
     }
 
     #[test]
     fn everything_about_an_instance_with_events_last() {
         let now = samples::ctx().now;
-        let text = describe_instance(&samples::instance("web"), &details(now), now, Paint::Off);
+        let text = render(&described(now), now, Paint::Off);
         insta::assert_snapshot!(text, @r"
         Name:          web
         Kind:          Instance
@@ -351,12 +288,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_none_and_nothing_panics() {
-        let text = describe_instance(
-            &samples::bare_instance("new"),
-            &InstanceDetails::default(),
-            samples::ctx().now,
-            Paint::Off,
-        );
+        let new = Described::new(samples::bare_instance("new"));
+        let text = render(&new, samples::ctx().now, Paint::Off);
         assert!(text.contains("Status:       <unknown>"), "{text}");
         assert!(text.ends_with("Events:       <none>\n"), "{text}");
     }

@@ -6,46 +6,58 @@ mod instance;
 mod instance_type;
 mod secret;
 
-pub use image::describe_image;
-pub use instance::{DiskDetail, InstanceDetails, NicDetail, SeedDetail, describe_instance};
-pub use instance_type::describe_instance_type;
-pub use secret::describe_secret;
+use std::collections::BTreeSet;
 
-use super::age;
-use super::style::Role;
+use super::age::age;
+use super::style::{Paint, Role};
 use super::table::{Cell, Table};
-use crate::api::{ObjectMeta, Timestamp};
+use super::ui::Ui;
+use crate::api::{Described, EventLevel, EventLine, Kind, Object, Timestamp};
+use crate::error::Result;
 use doc::Doc;
 
-/// Something that happened to an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventLine {
-    /// When it happened last.
-    pub at: Timestamp,
-    /// How often in a row.
-    pub count: u32,
-    /// Whether it is a warning.
-    pub level: EventLevel,
-    /// Why, in one CamelCase word.
-    pub reason: String,
-    /// What, for a person.
-    pub message: String,
+/// Prints everything about an object.
+///
+/// # Errors
+/// An output that cannot be written to.
+pub fn describe(ui: &Ui, described: &Described) -> Result<()> {
+    ui.out(&render(described, Timestamp::now(), ui.paint_out()))
 }
 
-/// How an event is to be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventLevel {
-    /// As expected.
-    Normal,
-    /// Worth a look.
-    Warning,
+/// Lays out everything about an object as of `now`.
+pub fn render(described: &Described, now: Timestamp, paint: Paint) -> String {
+    let mut doc = Doc::default();
+    let object = &described.object;
+    head(&mut doc, object, now);
+    match object {
+        Object::Instance(o) => instance::body(&mut doc, o, described, now),
+        Object::Image(o) => image::body(&mut doc, o, described),
+        Object::InstanceType(o) => instance_type::body(&mut doc, o),
+        Object::Secret(o) => secret::body(&mut doc, o),
+    }
+    if !matches!(object, Object::Instance(_)) {
+        doc.list("Used by", users(described));
+    }
+    events(&mut doc, &described.events, now);
+    doc.render(paint)
+}
+
+/// The objects that refer to this one, told by the caller or by the object itself.
+fn users(described: &Described) -> BTreeSet<String> {
+    let mut users: BTreeSet<String> = described.used_by.iter().map(ToString::to_string).collect();
+    if let Object::Image(image) = &described.object {
+        let names = image.status.iter().flat_map(|s| &s.used_by);
+        users.extend(names.map(|name| format!("{}/{name}", Kind::Instance)));
+    }
+    users
 }
 
 /// Name, labels, annotations and identity, which every description begins with.
-fn head(doc: &mut Doc, kind: &str, meta: &ObjectMeta, now: Timestamp) {
+fn head(doc: &mut Doc, object: &Object, now: Timestamp) {
+    let meta = object.meta();
     let text = |value: Option<String>| value.unwrap_or_else(|| "<none>".to_owned());
     doc.field("Name", text(meta.name.as_ref().map(ToString::to_string)));
-    doc.field("Kind", kind);
+    doc.field("Kind", object.kind().info().name);
     doc.field("UID", text(meta.uid.map(|u| u.to_string())));
     doc.list(
         "Labels",
@@ -56,15 +68,12 @@ fn head(doc: &mut Doc, kind: &str, meta: &ObjectMeta, now: Timestamp) {
         meta.annotations.iter().map(|(k, v)| format!("{k}: {v}")),
     );
     if let Some(created) = meta.creation_timestamp {
-        doc.field(
-            "Created",
-            format!("{created} ({} ago)", age::age(Some(created), now)),
-        );
+        doc.field("Created", format!("{created} ({} ago)", age(created, now)));
     }
     if let Some(deleted) = meta.deletion_timestamp {
         doc.field(
             "Terminating since",
-            format!("{deleted} ({} ago)", age::age(Some(deleted), now)),
+            format!("{deleted} ({} ago)", age(deleted, now)),
         );
     }
     if !meta.owner_references.is_empty() {
@@ -81,9 +90,9 @@ fn events(doc: &mut Doc, events: &[EventLine], now: Timestamp) {
     for event in sorted {
         let (word, role) = match event.level {
             EventLevel::Normal => ("Normal", Role::Plain),
-            EventLevel::Warning => ("Warning", Role::Busy),
+            EventLevel::Warning => ("Warning", Role::Warning),
         };
-        let mut when = age::age(Some(event.at), now);
+        let mut when = age(event.at, now);
         if event.count > 1 {
             when.push_str(&format!("(x{})", event.count));
         }

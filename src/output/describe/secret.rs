@@ -1,41 +1,27 @@
 //! Describes secrets: which keys there are and how long their values, never a value.
 
-use super::{Doc, EventLine, events, head};
-use crate::api::{Secret, Timestamp};
-use crate::output::style::Paint;
+use super::Doc;
+use crate::api::Secret;
 
-/// Describes a secret; `used_by` are the objects that refer to it, as `instance/web`.
-pub fn describe_secret(
-    o: &Secret,
-    used_by: &[String],
-    history: &[EventLine],
-    now: Timestamp,
-    paint: Paint,
-) -> String {
-    let mut doc = Doc::default();
-    head(&mut doc, "Secret", &o.metadata, now);
+pub(super) fn body(doc: &mut Doc, o: &Secret) {
     let mut data = Doc::default();
     for (key, value) in &o.data {
         data.field(key.as_str(), format!("{} bytes", value.expose().len()));
     }
     doc.section("Data", data);
-    doc.list("Used by", used_by.iter().cloned());
-    events(&mut doc, history, now);
-    doc.render(paint)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::api::Object;
+    use crate::api::Described;
     use crate::output::columns::samples;
+    use crate::output::describe::render;
+    use crate::output::style::Paint;
 
     #[test]
     fn keys_and_lengths_are_shown_and_no_value() {
-        let Object::Secret(o) = samples::secret("db") else {
-            panic!("the sample is a secret");
-        };
-        let text = describe_secret(&o, &[], &[], samples::ctx().now, Paint::Off);
+        let described = Described::new(samples::secret("db"));
+        let text = render(&described, samples::ctx().now, Paint::Off);
         insta::assert_snapshot!(text, @r"
         Name:         db
         Kind:         Secret

@@ -52,9 +52,10 @@ impl Sink for Bars {
                 line.set_message(escape::line(&format!("{id}: {text}")).into_owned());
             }
             Work::Transfer { done, total, label } => {
-                if line.message() != escape::line(label) {
+                let message = escape::line(&format!("{id}: {label}")).into_owned();
+                if line.message() != message {
                     line.set_style(style(if total.is_some() { BAR } else { COUNTER }));
-                    line.set_message(escape::line(label).into_owned());
+                    line.set_message(message);
                 }
                 if let Some(total) = total {
                     line.set_length(*total);
@@ -155,17 +156,17 @@ mod tests {
             total: Some(4 << 20),
             label: "pulling debian-12".into(),
         };
-        bars.show("image/debian-12", &transfer(1 << 20));
+        bars.show("image/d", &transfer(1 << 20));
         std::thread::sleep(Duration::from_millis(250));
         let seen = screen.0.lock().unwrap().clone();
         assert!(seen.contains("instance/web: booting\\x1b[2J"), "{seen:?}");
         assert!(
-            seen.contains("pulling debian-12 [") && seen.contains("1.00 MiB/4.00 MiB"),
+            seen.contains("image/d: pulling debian-12 [") && seen.contains("1.00 MiB/4.00 MiB"),
             "{seen:?}"
         );
         assert!(!seen.contains('\x1b'));
         bars.gone("instance/web");
-        bars.gone("image/debian-12");
+        bars.gone("image/d");
         assert!(bars.lines.is_empty());
     }
 }

@@ -51,7 +51,7 @@ impl Sink for Lines {
                 if matches!(last, Some(Said::Tenths(before)) if *before >= tenths) {
                     return;
                 }
-                let line = format!("{label}: {}% of {}", tenths * 10, size::bytes(*total));
+                let line = format!("{id}: {label} {}% of {}", tenths * 10, size::bytes(*total));
                 (line, Said::Tenths(tenths))
             }
             Work::Transfer {
@@ -63,7 +63,7 @@ impl Sink for Lines {
                     return;
                 }
                 (
-                    format!("{label}: {}", size::bytes(*done)),
+                    format!("{id}: {label} {}", size::bytes(*done)),
                     Said::At(Instant::now()),
                 )
             }

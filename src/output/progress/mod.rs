@@ -12,21 +12,10 @@ use std::time::{Duration, Instant};
 use super::style::Paint;
 use super::ui::Ui;
 use crate::api::ObjectKey;
+use crate::engine::Reporter;
 
 /// What is over within this time is not worth a word.
 const DELAY: Duration = Duration::from_millis(250);
-
-/// Hears of long work. Several threads may report at once.
-pub trait Reporter: Send + Sync {
-    /// Tells what is being done for an object now; it replaces what was told before.
-    fn phase(&self, object: &ObjectKey, text: &str);
-    /// Tells how much of a transfer named `id` is done, in bytes. The label says what it is.
-    fn progress(&self, id: &str, done: u64, total: Option<u64>, label: &str);
-    /// Ends what was told of an object (`instance/web`) or of a transfer.
-    fn finished(&self, id: &str);
-    /// Tells what a person should know although the work goes on.
-    fn warn(&self, text: &str);
-}
 
 /// Returns the reporter that suits the terminal and the options.
 pub fn reporter(ui: &Ui) -> Arc<dyn Reporter> {
@@ -114,16 +103,18 @@ impl<S: Sink> Reporter for Delayed<S> {
         self.show(&object.to_string(), Work::Phase(text.to_owned()));
     }
 
-    fn progress(&self, id: &str, done: u64, total: Option<u64>, label: &str) {
+    fn progress(&self, object: &ObjectKey, label: &str, done: u64, total: Option<u64>) {
         let label = label.to_owned();
-        self.show(id, Work::Transfer { done, total, label });
+        let work = Work::Transfer { done, total, label };
+        self.show(&object.to_string(), work);
     }
 
-    fn finished(&self, id: &str) {
+    fn finished(&self, object: &ObjectKey) {
+        let id = object.to_string();
         let mut board = lock(&self.board);
-        board.waiting.remove(id);
-        if board.shown.remove(id) {
-            board.sink.gone(id);
+        board.waiting.remove(&id);
+        if board.shown.remove(&id) {
+            board.sink.gone(&id);
         }
     }
 
@@ -202,7 +193,7 @@ mod tests {
         let (reporter, captured) = lines(30_000, UiOptions::default());
         reporter.phase(&web(), "making the disk");
         reporter.phase(&web(), "defining");
-        reporter.finished("instance/web");
+        reporter.finished(&web());
         assert_eq!(captured.err(), "");
     }
 
@@ -218,7 +209,7 @@ mod tests {
             captured.err(),
             "instance/web: booting\\x1b[2J\ninstance/web: cloud-init: final\n"
         );
-        reporter.finished("instance/web");
+        reporter.finished(&web());
         reporter.phase(&web(), "stopping");
         eventually(
             &captured,
@@ -229,9 +220,9 @@ mod tests {
     #[test]
     fn transfers_are_told_in_steps() {
         let (reporter, captured) = lines(0, UiOptions::default());
-        let step = |n: u64| reporter.progress("image/d", n << 20, Some(200 << 20), "pulling d");
+        let step = |n: u64| reporter.progress(&web(), "pulling d", n << 20, Some(200 << 20));
         step(0);
-        eventually(&captured, "pulling d: 0% of 200Mi\n");
+        eventually(&captured, "instance/web: pulling d 0% of 200Mi\n");
         for n in 1..=200 {
             step(n);
         }
@@ -239,7 +230,7 @@ mod tests {
         assert!(
             captured
                 .err()
-                .ends_with("pulling d: 90% of 200Mi\npulling d: 100% of 200Mi\n")
+                .ends_with("d 90% of 200Mi\ninstance/web: pulling d 100% of 200Mi\n")
         );
     }
 
