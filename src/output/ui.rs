@@ -3,6 +3,8 @@
 //! Data goes to standard output, the story to standard error. Each stream is judged by itself, so that
 //! `kvmctl get instances | less` still has coloured errors and an uncoloured table.
 
+mod capture;
+
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +14,8 @@ use indicatif::MultiProgress;
 use super::style::{Paint, Role};
 use super::{error, escape};
 use crate::error::{Error, Kind, Result};
+
+pub use capture::Captured;
 
 /// What the command line says of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,27 +93,6 @@ impl Ui {
         Self {
             shared: Arc::new(Shared::new(out, err, options)),
         }
-    }
-
-    /// Keeps what is printed in memory, without colour and as if piped.
-    pub fn captured(options: UiOptions) -> (Self, Captured) {
-        let captured = Captured::default();
-        let stream = |buffer: &Buffer| Output::new(Box::new(buffer.clone()), false, Paint::Off);
-        let ui = Self::new(stream(&captured.out), stream(&captured.err), options);
-        (ui, captured)
-    }
-
-    /// Keeps what is printed in memory, as if a person looked at a colour terminal.
-    pub fn captured_terminal(options: UiOptions) -> (Self, Captured) {
-        let captured = Captured::default();
-        let paint = if options.no_color {
-            Paint::Off
-        } else {
-            Paint::Ansi
-        };
-        let stream = |buffer: &Buffer| Output::new(Box::new(buffer.clone()), true, paint);
-        let ui = Self::new(stream(&captured.out), stream(&captured.err), options);
-        (ui, captured)
     }
 
     /// Writes data to standard output as it is; text from outside must have been escaped.
@@ -360,124 +343,5 @@ fn terminal_size() -> Option<(usize, usize)> {
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
-/// What was printed to a [`Ui::captured`].
-#[derive(Debug, Clone, Default)]
-pub struct Captured {
-    out: Buffer,
-    err: Buffer,
-}
-
-impl Captured {
-    /// Returns standard output so far.
-    pub fn out(&self) -> String {
-        self.out.text()
-    }
-
-    /// Returns standard error so far.
-    pub fn err(&self) -> String {
-        self.err.text()
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-impl Buffer {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.0)).into_owned()
-    }
-}
-
-impl Write for Buffer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        lock(&self.0).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs::OpenOptions;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-
-    fn to(writer: impl Write + Send + 'static) -> Ui {
-        let captured = Captured::default();
-        Ui::new(
-            Output::new(Box::new(writer), false, Paint::Off),
-            Output::new(Box::new(captured.err), false, Paint::Off),
-            UiOptions::default(),
-        )
-    }
-
-    #[test]
-    fn a_full_disk_is_one_error_and_no_panic() {
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let error = to(full).out("NAME\n").unwrap_err();
-        assert_eq!(error.kind(), Kind::Failed);
-        assert_eq!(
-            error.message(),
-            "cannot write to standard output: No space left on device (os error 28)"
-        );
-    }
-
-    #[test]
-    fn a_reader_that_left_is_a_silent_error() {
-        let (writer, reader) = UnixStream::pair().unwrap();
-        drop(reader);
-        let error = to(writer).out("NAME\n").unwrap_err();
-        assert_eq!(error.kind(), Kind::BrokenPipe);
-        let (ui, captured) = Ui::captured(UiOptions::default());
-        ui.error(&error);
-        assert_eq!(captured.err(), "");
-    }
-
-    #[test]
-    fn data_and_story_go_to_their_own_streams() {
-        let (ui, captured) = Ui::captured(UiOptions::default());
-        ui.out_line("data").unwrap();
-        ui.status("working\x1b[2J");
-        ui.warn("careful\nerror: not an error of ours");
-        ui.verbose(1, "unheard");
-        assert_eq!(captured.out(), "data\n");
-        assert_eq!(
-            captured.err(),
-            "working\\x1b[2J\nwarning: careful\n  error: not an error of ours\n"
-        );
-    }
-
-    #[test]
-    fn quiet_keeps_warnings() {
-        let (ui, captured) = Ui::captured(UiOptions {
-            quiet: true,
-            ..UiOptions::default()
-        });
-        ui.status("working");
-        ui.warn("careful");
-        assert_eq!(captured.err(), "warning: careful\n");
-    }
-
-    #[test]
-    fn text_from_outside_is_escaped_only_where_a_person_looks() {
-        let (pipe, piped) = Ui::captured(UiOptions::default());
-        pipe.out_foreign("a\x1b[31m\n").unwrap();
-        assert_eq!(piped.out(), "a\x1b[31m\n");
-        let (terminal, seen) = Ui::captured_terminal(UiOptions::default());
-        terminal.out_foreign("a\x1b[31m\n").unwrap();
-        assert_eq!(seen.out(), "a\\x1b[31m\n");
-    }
-
-    #[test]
-    fn every_condition_for_colour_counts() {
-        assert_eq!(colour(true, false, true, true), Paint::Ansi);
-        assert_eq!(colour(false, false, true, true), Paint::Off);
-        assert_eq!(colour(true, true, true, true), Paint::Off);
-        assert_eq!(colour(true, false, false, true), Paint::Off);
-        assert_eq!(colour(true, false, true, false), Paint::Off);
-    }
-}
+mod tests;

@@ -4,13 +4,14 @@
 //! its paths are translated into RFC 9535 queries, which `jsonpath-rust` answers.
 
 mod path;
+mod scanner;
 
 pub use path::Path;
 
 use serde_json::Value;
 
 use super::error::InvalidRequest;
-use path::{Fault, Scanner};
+use scanner::{Fault, Scanner};
 
 /// A template that has been parsed.
 #[derive(Debug, Clone, PartialEq)]
