@@ -103,12 +103,12 @@ impl Ui {
         self.out_bytes(text.as_bytes())
     }
 
-    /// Writes a line of data to standard output.
+    /// Writes a line for people and scripts to standard output, with what a terminal would obey escaped.
     ///
     /// # Errors
     /// As [`Ui::out`].
     pub fn out_line(&self, text: &str) -> Result<()> {
-        self.out_bytes(format!("{text}\n").as_bytes())
+        self.out(&format!("{}\n", escape::text(text)))
     }
 
     /// Writes bytes to standard output as they are (a command's own output).

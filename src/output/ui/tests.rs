@@ -36,11 +36,11 @@ fn a_reader_that_left_is_a_silent_error() {
 #[test]
 fn data_and_story_go_to_their_own_streams() {
     let (ui, captured) = Ui::captured(UiOptions::default());
-    ui.out_line("data").unwrap();
+    ui.out_line("data\x07").unwrap();
     ui.status("working\x1b[2J");
     ui.warn("careful\nerror: not an error of ours");
     ui.verbose(1, "unheard");
-    assert_eq!(captured.out(), "data\n");
+    assert_eq!(captured.out(), "data\\x07\n");
     assert_eq!(
         captured.err(),
         "working\\x1b[2J\nwarning: careful\n  error: not an error of ours\n"
