@@ -1,1 +1,0 @@
-//! Contexts: which libvirt, pool, network and store a command works with.
