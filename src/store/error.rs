@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::api::Name;
 use crate::error::{Error, Kind};
 
 use super::lock::Holder;
@@ -104,14 +103,6 @@ pub enum StoreError {
     /// An object without a name cannot be stored.
     #[error("the {0} has no name")]
     Unnamed(&'static str),
-    /// A lease on a name that another object has.
-    #[error("{what} {name:?} already exists")]
-    Exists {
-        /// "instance"…
-        what: &'static str,
-        /// The name.
-        name: Name,
-    },
     /// Anything else the system says.
     #[error("cannot {doing} {}: {source}", .path.display())]
     Io {
@@ -169,7 +160,7 @@ impl StoreError {
             | Self::Writable { .. }
             | Self::Newer { .. }
             | Self::Unnamed(_) => Kind::Usage,
-            Self::BuiltInType(_) | Self::Exists { .. } => Kind::Conflict,
+            Self::BuiltInType(_) => Kind::Conflict,
             Self::Busy { .. } => Kind::Busy,
             Self::Missing(_) | Self::NoPermission { .. } => Kind::Unavailable,
             Self::ReadOnly { .. }

@@ -152,17 +152,16 @@ impl Dir {
         let fd = self
             .open_beneath(rel, flags)
             .map_err(|e| self.error("open", rel, e))?;
-        self.lend_to_group(fd.as_fd(), self.dir_mode())
-            .map_err(io)?;
+        self.settle_mode(fd.as_fd(), self.dir_mode()).map_err(io)?;
         rustix::fs::fsync(&self.fd).map_err(io)?;
         Ok(fd)
     }
 
-    /// Undoes what the umask took from a file or directory that we have just made.
-    fn lend_to_group(&self, fd: impl AsFd, mode: Mode) -> Result<(), Errno> {
+    /// Gives a file or directory of the caller's the mode that it should have, whatever the umask.
+    fn settle_mode(&self, fd: impl AsFd, mode: Mode) -> Result<(), Errno> {
         let stat = rustix::fs::fstat(&fd)?;
         let ours = stat.st_uid == rustix::process::geteuid().as_raw();
-        if self.shared && ours && stat.st_mode & 0o7777 != mode.as_raw_mode() {
+        if ours && stat.st_mode & 0o7777 != mode.as_raw_mode() {
             rustix::fs::fchmod(&fd, mode)?;
         }
         Ok(())
@@ -177,7 +176,7 @@ impl Dir {
         let fd = self
             .open_beneath(rel, flags)
             .map_err(|e| self.error("open", rel, e))?;
-        self.lend_to_group(&fd, self.file_mode())
+        self.settle_mode(&fd, self.file_mode())
             .map_err(|e| self.error("open", rel, e))?;
         Ok(File::from(fd))
     }
@@ -222,7 +221,8 @@ impl Dir {
     /// Replaces a file by `bytes`, as a whole or not at all.
     ///
     /// # Errors
-    /// What the system says; the old file is then still there.
+    /// What the system says; the old file is then still there, or the whole new one where only the
+    /// last fsync failed.
     pub fn write(&self, rel: &str, bytes: &[u8], durability: Durability) -> Result<()> {
         let io = |e: Errno| self.error("write", rel, e);
         let (parent, name) = rel.rsplit_once('/').unwrap_or(("", rel));
@@ -263,7 +263,7 @@ impl Dir {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(temp, name, flags | OFlags::CLOEXEC, self.file_mode())?;
         rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive)?;
-        self.lend_to_group(&fd, self.file_mode())?;
+        self.settle_mode(&fd, self.file_mode())?;
         let mut file = File::from(fd);
         file.write_all(bytes)
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;

@@ -1,5 +1,4 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Instant;
 
 use super::*;
 use crate::api::{EnvVar, InstanceSpec, Secret, SecretValue, Timestamp};
@@ -87,6 +86,7 @@ fn looking_makes_nothing_and_an_absent_store_is_empty() {
         Err(StoreError::Missing(_))
     ));
     assert!(!path.exists());
+    chmod(tmp.path(), 0o700);
     let existing = Store::open(tmp.path(), Access::Read).unwrap();
     assert!(matches!(
         existing.put(&record("web")),
@@ -462,8 +462,8 @@ fn twenty_writers_in_processes_agree() {
 #[test]
 fn writers_that_are_killed_leave_a_store_that_works() {
     let (_tmp, store) = store();
-    let begin = Instant::now();
-    for round in 0..12 {
+    // Each lives a little longer; on a busy machine the first ones do not come to write.
+    for round in 0..60 {
         let mut child = myself(store.path());
         std::thread::sleep(std::time::Duration::from_millis(4 + 3 * round));
         child.kill().unwrap();
@@ -477,10 +477,11 @@ fn writers_that_are_killed_leave_a_store_that_works() {
                 .lock(std::time::Duration::ZERO)
                 .expect("the lock died with its holder"),
         );
-        assert!(
-            std::fs::read_dir(store.path().join("tmp")).is_ok_and(|d| d.count() == 0)
-                || !store.path().join("tmp").exists()
-        );
+        let left = std::fs::read_dir(store.path().join("tmp"));
+        assert_eq!(left.map_or(0, Iterator::count), 0, "swept");
+        if round >= 12 && store.all::<InstanceRecord>().unwrap().len() > 2 {
+            return;
+        }
     }
-    assert!(begin.elapsed().as_secs() < 60);
+    panic!("no child came to write");
 }
