@@ -262,4 +262,6 @@ fn read_record<T: Record>(dir: &Dir, key: &str) -> Result<Option<T>> {
 }
 
 #[cfg(test)]
+mod concurrency_tests;
+#[cfg(test)]
 mod tests;
