@@ -1,5 +1,7 @@
 //! Images: the immutable bases that root disks are overlays of.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,4 +71,31 @@ pub struct ImageStatus {
     /// Names of the instances whose root disk is an overlay of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,
+}
+
+/// The format of a disk's bytes. It is recorded when the disk is made and never guessed again: a
+/// guest can write a qcow2 header on its raw disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    /// QEMU's copy-on-write format.
+    Qcow2,
+    /// The disk's sectors as they are.
+    Raw,
+}
+
+impl DiskFormat {
+    /// Returns the name that libvirt, QEMU and file names use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+impl fmt::Display for DiskFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }

@@ -22,7 +22,7 @@ pub use condition::{Condition, ConditionStatus};
 pub use details::{
     Described, DiskDetail, EventLevel, EventLine, InstanceDetails, NicDetail, SeedDetail,
 };
-pub use image::{Image, ImageSpec, ImageStatus};
+pub use image::{DiskFormat, Image, ImageSpec, ImageStatus};
 pub use instance::{
     Accelerator, AddressSource, AddressStatus, CloudInitStatus, EnvVar, EnvVarSource, Firmware,
     Instance, InstanceSpec, InstanceStatus, NetworkAttachment, NicModel, Phase, SecretKeyRef,
