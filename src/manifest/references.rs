@@ -1,0 +1,73 @@
+//! What an object needs to be there: the caller looks it up among the documents and on the host.
+
+use super::path::FieldPath;
+use crate::api::{InstanceSpec, Kind, Name, Object, ObjectKey};
+
+/// Something that an object refers to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reference {
+    /// An image by name, alias or URL.
+    Image(String),
+    /// An instance type.
+    InstanceType(String),
+    /// A libvirt network.
+    Network(String),
+    /// A key of a Secret.
+    SecretKey {
+        /// Name of the Secret.
+        name: Name,
+        /// Key in it.
+        key: String,
+    },
+}
+
+impl Reference {
+    /// Returns the object that is meant, where it is one of ours whose name can be one.
+    pub fn key(&self) -> Option<ObjectKey> {
+        let (kind, name) = match self {
+            Self::Image(name) => (Kind::Image, Name::new(name.as_str()).ok()?),
+            Self::InstanceType(name) => (Kind::InstanceType, Name::new(name.as_str()).ok()?),
+            Self::SecretKey { name, .. } => (Kind::Secret, name.clone()),
+            Self::Network(_) => return None,
+        };
+        Some(ObjectKey::new(kind, name))
+    }
+}
+
+/// Returns what an object refers to, each with the field that does, in the order of the fields.
+pub fn references(object: &Object) -> Vec<(FieldPath, Reference)> {
+    match object {
+        Object::Instance(instance) => of_instance(&instance.spec),
+        Object::Image(_) | Object::InstanceType(_) | Object::Secret(_) => Vec::new(),
+    }
+}
+
+fn of_instance(spec: &InstanceSpec) -> Vec<(FieldPath, Reference)> {
+    let mut found = Vec::new();
+    if let Some(image) = &spec.image {
+        found.push((FieldPath::of("spec.image"), Reference::Image(image.clone())));
+    }
+    if let Some(name) = &spec.instance_type {
+        let reference = Reference::InstanceType(name.clone());
+        found.push((FieldPath::of("spec.type"), reference));
+    }
+    for (n, network) in spec.networks.iter().enumerate() {
+        let path = FieldPath::of("spec.networks").index(n).key("name");
+        found.push((path, Reference::Network(network.name.clone())));
+    }
+    for (n, variable) in spec.env.iter().enumerate() {
+        let Some(source) = &variable.value_from else {
+            continue;
+        };
+        let path = FieldPath::of("spec.env")
+            .index(n)
+            .key("valueFrom")
+            .key("secret");
+        let reference = Reference::SecretKey {
+            name: source.secret.name.clone(),
+            key: source.secret.key.to_string(),
+        };
+        found.push((path, reference));
+    }
+    found
+}

@@ -1,0 +1,67 @@
+//! The rules of typed values: what a manifest may say although every field of it can be read.
+//!
+//! All problems are returned, not only the first. What only the host knows (does the network exist,
+//! is the port free) is checked by the planner.
+
+mod cross;
+mod instance;
+mod meta;
+mod others;
+mod text;
+
+use super::diagnostic::Diagnostic;
+use super::origin::{Located, Problem};
+use crate::api::Object;
+
+pub use text::{is_masked, mask};
+
+/// How many problems of a run are told.
+const MAX_TOLD: usize = 100;
+
+/// What the objects are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// `create`: a name may be generated.
+    Create,
+    /// `apply`, `diff`: the name must be known.
+    Apply,
+    /// `delete`, `get`: only kind and name count.
+    Refer,
+}
+
+/// Checks one object by itself; paths are from the object down.
+pub fn check(object: &Object, purpose: Purpose) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    meta::check(object, purpose, &mut problems);
+    if purpose == Purpose::Refer {
+        return problems;
+    }
+    match object {
+        Object::Instance(instance) => instance::check(instance, &mut problems),
+        Object::Image(image) => others::image(&image.spec, &mut problems),
+        Object::InstanceType(t) => others::instance_type(&t.spec, &mut problems),
+        Object::Secret(secret) => others::secret(secret, &mut problems),
+    }
+    problems
+}
+
+/// Checks all objects of a run, by themselves and against each other.
+///
+/// # Errors
+///
+/// Every problem with its place, as many as a person reads.
+pub fn validate(objects: &[Located<Object>], purpose: Purpose) -> Result<(), Vec<Diagnostic>> {
+    let mut found: Vec<Diagnostic> = Vec::new();
+    for object in objects {
+        let problems = check(&object.value, purpose);
+        found.extend(problems.iter().map(|p| object.origin.diagnose(p)));
+        if found.len() >= MAX_TOLD {
+            break;
+        }
+    }
+    if purpose != Purpose::Refer {
+        cross::check(objects, &mut found);
+    }
+    found.truncate(MAX_TOLD);
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
