@@ -15,6 +15,7 @@ mod name;
 mod object;
 mod port;
 mod quantity;
+mod report;
 mod secret;
 mod span;
 
@@ -34,5 +35,6 @@ pub use name::{EnvName, InvalidName, LabelKey, LabelValue, Name};
 pub use object::{Object, ObjectKey};
 pub use port::{InvalidPort, PortMapping, Protocol};
 pub use quantity::{InvalidQuantity, Quantity};
+pub use report::{Reporter, Silent};
 pub use secret::{Secret, SecretValue};
 pub use span::{InvalidSpan, Span};

@@ -1,1 +1,31 @@
 //! The only door to libvirt, and the only user of the `virt` crate.
+//!
+//! [`Host`] is a connection that threads share; [`Domain`], [`Network`], [`Pool`] and [`Volume`] are
+//! handles on what is there. Every call is shown by `-v`, and every failure is a [`LibvirtError`]
+//! that says what was tried with what. [`xml`] is pure.
+
+mod agent;
+mod channel;
+mod conn;
+mod domain;
+mod error;
+mod events;
+mod ffi;
+mod metadata;
+mod network;
+mod pool;
+mod stats;
+mod volume;
+pub mod xml;
+
+pub use agent::{Executed, GuestPath};
+pub use channel::{ConsoleStream, Line, LineReader};
+pub use conn::{Driver, Host, Version};
+pub use domain::{AddressQuery, Domain, DomainState, InterfaceAddress, Undefine};
+pub use error::{Cause, LibvirtError};
+pub use events::{Event, EventKind, EventWaiter, StopCause, Waited};
+pub use network::{Lease, Network};
+pub use pool::{Pool, PoolInfo};
+pub use stats::{DomainBrief, DomainUsage};
+pub use volume::{Volume, VolumeBrief, VolumeInfo};
+pub use xml::object::ObjectMetadata;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::style::Paint;
 use super::ui::Ui;
 use crate::api::ObjectKey;
-use crate::engine::Reporter;
+use crate::api::Reporter;
 
 /// What is over within this time is not worth a word.
 const DELAY: Duration = Duration::from_millis(250);

@@ -1,6 +1,9 @@
 //! How the engine tells what it is doing, without knowing who listens.
+//!
+//! The trait is here because both sides must know it: the engine that tells, and the output that
+//! prints, which do not know each other.
 
-use crate::api::ObjectKey;
+use super::object::ObjectKey;
 
 /// Somebody who is told what happens.
 pub trait Reporter: Send + Sync {

@@ -1,0 +1,303 @@
+//! What libvirt refused, and how that is worded: the one place that knows libvirt's error codes.
+
+use virt::error::{ErrorDomain, ErrorNumber as Code};
+
+use super::xml::XmlError;
+use crate::error::{Error, Kind};
+
+/// A call to libvirt that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {doing}: {message}")]
+pub struct LibvirtError {
+    doing: String,
+    message: String,
+    cause: Cause,
+}
+
+/// The sort of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The domain, network, pool or volume does not exist.
+    NotFound,
+    /// One of that name or identity exists, or what is asked for is taken.
+    Exists,
+    /// The thing is in a state in which this cannot be done.
+    NotNow,
+    /// The daemon cannot be reached.
+    Unreachable,
+    /// The daemon is there and does not let us in.
+    Denied,
+    /// The connection broke in the middle.
+    Lost,
+    /// Another call holds the thing.
+    Busy,
+    /// The driver or the daemon's version cannot do this.
+    Unsupported,
+    /// The URI names nothing that libvirt knows, or holds what no URI can hold.
+    BadUri,
+    /// We wrote XML that libvirt does not accept.
+    BadXml,
+    /// The disk of the host is full.
+    DiskFull,
+    /// The guest agent is absent, silent or refused.
+    Agent,
+    /// The metadata is not there.
+    NoMetadata,
+    /// Anything else.
+    Other,
+}
+
+impl LibvirtError {
+    /// Makes an error of libvirt's; `doing` is what was tried, as `start domain "web"`.
+    pub(super) fn new(doing: String, error: &virt::error::Error) -> Self {
+        Self {
+            doing,
+            message: error.message().to_owned(),
+            cause: classify(error),
+        }
+    }
+
+    /// Makes an error of our own in talking to libvirt.
+    pub(super) fn ours(doing: impl Into<String>, cause: Cause, message: impl ToString) -> Self {
+        Self {
+            doing: doing.into(),
+            message: message.to_string(),
+            cause,
+        }
+    }
+
+    /// Returns the sort of the failure.
+    pub const fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Returns what was tried, as `start domain "web"`.
+    pub fn doing(&self) -> &str {
+        &self.doing
+    }
+
+    /// Returns libvirt's own words.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns whether the thing does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.cause == Cause::NotFound
+    }
+
+    /// Returns whether one of that name or identity exists.
+    pub fn is_exists(&self) -> bool {
+        self.cause == Cause::Exists
+    }
+
+    /// Returns whether the thing is in a state in which this cannot be done.
+    pub fn is_not_now(&self) -> bool {
+        self.cause == Cause::NotNow
+    }
+
+    /// Returns whether the driver or daemon cannot do this.
+    pub fn is_no_support(&self) -> bool {
+        self.cause == Cause::Unsupported
+    }
+
+    /// Returns whether the daemon cannot be reached, or no longer.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.cause, Cause::Unreachable | Cause::Lost)
+    }
+
+    /// Returns whether the daemon does not let us in.
+    pub fn is_denied(&self) -> bool {
+        self.cause == Cause::Denied
+    }
+
+    /// Returns whether the guest agent is absent, silent or refused.
+    pub fn is_agent(&self) -> bool {
+        self.cause == Cause::Agent
+    }
+}
+
+fn classify(error: &virt::error::Error) -> Cause {
+    by_words(error)
+        .or_else(|| error.code().known().and_then(by_code))
+        .unwrap_or(Cause::Other)
+}
+
+fn by_code(code: Code) -> Option<Cause> {
+    Some(match code {
+        Code::NoDomain
+        | Code::NoNetwork
+        | Code::NoStoragePool
+        | Code::NoStorageVolume
+        | Code::NoDomainSnapshot
+        | Code::NoDomainCheckpoint
+        | Code::DeviceMissing => Cause::NotFound,
+        Code::NoDomainMetadata | Code::NoNetworkMetadata => Cause::NoMetadata,
+        Code::DomExist | Code::NetworkExist | Code::StorageVolExist | Code::StoragePoolBuilt => {
+            Cause::Exists
+        }
+        Code::OperationInvalid | Code::BlockCopyActive => Cause::NotNow,
+        Code::OperationTimeout | Code::ResourceBusy => Cause::Busy,
+        Code::AuthFailed
+        | Code::AuthUnavailable
+        | Code::AuthCancelled
+        | Code::AccessDenied
+        | Code::OperationDenied => Cause::Denied,
+        Code::NoSupport
+        | Code::OperationUnsupported
+        | Code::ArgumentUnsupported
+        | Code::ConfigUnsupported => Cause::Unsupported,
+        Code::NoConnect | Code::UnknownHost => Cause::BadUri,
+        Code::InvalidConn => Cause::Lost,
+        Code::XmlInvalidSchema | Code::XmlError | Code::XmlDetail => Cause::BadXml,
+        Code::AgentUnresponsive
+        | Code::AgentUnsynced
+        | Code::AgentCommandTimeout
+        | Code::AgentCommandFailed => Cause::Agent,
+        Code::GnutlsError | Code::Ssh | Code::Libssh => Cause::Unreachable,
+        _ => return None,
+    })
+}
+
+/// Many failures have one code for everything; then only the words tell them apart.
+fn by_words(error: &virt::error::Error) -> Option<Cause> {
+    let has = |words: &[&str]| words.iter().any(|w| error.message().contains(w));
+    let rpc = error.domain().is(ErrorDomain::Rpc) || error.domain().is(ErrorDomain::Remote);
+    let code = error.code().known()?;
+    let generic = matches!(
+        code,
+        Code::InternalError | Code::OperationFailed | Code::SystemError | Code::InvalidArg
+    );
+    if !generic {
+        return None;
+    }
+    if has(&["No space left on device", "Disk quota exceeded"]) {
+        Some(Cause::DiskFull)
+    } else if rpc
+        && has(&[
+            "Permission denied",
+            "authentication failed",
+            "Authentication",
+        ])
+    {
+        Some(Cause::Denied)
+    } else if rpc
+        && has(&[
+            "client socket is closed",
+            "Broken pipe",
+            "Cannot write data",
+            "End of file while reading data",
+            "connection closed due to keepalive timeout",
+            "received hangup event on socket",
+        ])
+        && !error.message().contains("ssh:")
+    {
+        Some(Cause::Lost)
+    } else if rpc {
+        Some(Cause::Unreachable)
+    } else if has(&[
+        "already exists",
+        "already in use",
+        "already defined",
+        "in use by",
+    ]) {
+        Some(Cause::Exists)
+    } else if has(&["QEMU guest agent is not", "guest agent is not"]) {
+        Some(Cause::Agent)
+    } else if has(&["unsupported flags", "not supported by"]) {
+        Some(Cause::Unsupported)
+    } else {
+        None
+    }
+}
+
+impl From<LibvirtError> for Error {
+    fn from(error: LibvirtError) -> Self {
+        let kind = match error.cause {
+            Cause::NotFound | Cause::NoMetadata => Kind::NotFound,
+            Cause::Exists | Cause::NotNow => Kind::Conflict,
+            Cause::Unreachable | Cause::Denied | Cause::Lost => Kind::Unavailable,
+            Cause::Busy => Kind::Busy,
+            Cause::BadUri => Kind::Usage,
+            Cause::Unsupported | Cause::BadXml | Cause::DiskFull | Cause::Agent | Cause::Other => {
+                Kind::Failed
+            }
+        };
+        let worded = Self::new(kind, format!("cannot {}", error.doing))
+            .caused_by(format!("libvirt: {}", error.message.trim_end()));
+        hints(error.cause)
+            .iter()
+            .fold(worded, |e, hint| e.hint(*hint))
+    }
+}
+
+const fn hints(cause: Cause) -> &'static [&'static str] {
+    match cause {
+        Cause::Unreachable => &[
+            "start the daemon: `systemctl start libvirtd` (modular: `systemctl start virtqemud`; without systemd: `libvirtd -d`)",
+            "see what is missing: `kvmctl doctor`",
+        ],
+        Cause::Denied => &[
+            "join the libvirt group, which gives the rights of root: `sudo usermod -aG libvirt $USER`, then log in again",
+            "or use your own daemon, which needs no right: `kvmctl --uri qemu:///session …`",
+        ],
+        Cause::Lost => &[
+            "the daemon stopped or restarted; run the same command again to finish what was begun",
+        ],
+        Cause::Busy => &["another command works on it; try again when it is done"],
+        Cause::BadUri => {
+            &["valid URIs are as qemu:///system, qemu:///session, qemu+ssh://root@HOST/system"]
+        }
+        Cause::BadXml => &["this is a bug of kvmctl; please report it with the output of `-v`"],
+        Cause::DiskFull => &["free some space; `kvmctl images prune` removes unused images"],
+        Cause::Agent => &["install and start qemu-guest-agent in the guest"],
+        _ => &[],
+    }
+}
+
+impl From<XmlError> for LibvirtError {
+    fn from(error: XmlError) -> Self {
+        let (doing, cause) = match &error {
+            XmlError::IllegalCharacter { document, .. } | XmlError::Write { document, .. } => {
+                (format!("write {document} XML"), Cause::BadXml)
+            }
+            XmlError::Read { document, .. } => (format!("read {document} XML"), Cause::Other),
+        };
+        Self::ours(doing, cause, error)
+    }
+}
+
+impl From<XmlError> for Error {
+    fn from(error: XmlError) -> Self {
+        LibvirtError::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(doing: &str, cause: Cause) -> Error {
+        LibvirtError::ours(doing, cause, "words").into()
+    }
+
+    #[test]
+    fn each_cause_has_its_exit_code() {
+        let code = |cause| error("do it", cause).kind().exit_code();
+        assert_eq!(code(Cause::NotFound), 4);
+        assert_eq!(code(Cause::Exists), 5);
+        assert_eq!(code(Cause::NotNow), 5);
+        assert_eq!(code(Cause::Busy), 7);
+        assert_eq!(code(Cause::Unreachable), 8);
+        assert_eq!(code(Cause::Denied), 8);
+        assert_eq!(code(Cause::Lost), 8);
+        assert_eq!(code(Cause::Other), 1);
+    }
+
+    #[test]
+    fn a_refused_caller_learns_what_the_group_means() {
+        let hints = error("connect", Cause::Denied).hints().join("\n");
+        assert!(hints.contains("rights of root"));
+        assert!(!hints.contains("chmod"));
+    }
+}

@@ -1,0 +1,158 @@
+//! `virConnectDomainEventRegisterAny`, which the crate lacks.
+#![expect(unsafe_code, reason = "the crate lacks domain events")]
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::Mutex;
+use std::sync::mpsc::Sender;
+
+use virt::connect::Connect;
+use virt::error::Error;
+use virt::sys;
+
+/// What happened to a domain, as numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::libvirt) struct RawEvent {
+    pub(in crate::libvirt) uuid: [u8; 16],
+    pub(in crate::libvirt) agent: bool,
+    pub(in crate::libvirt) event: i32,
+    pub(in crate::libvirt) detail: i32,
+}
+
+/// Where events go. libvirt owns it while the callback is registered, and frees it after.
+struct Sink(Mutex<Sender<RawEvent>>);
+
+/// Two registered callbacks; they are taken back when it goes out of scope.
+#[derive(Debug)]
+pub(in crate::libvirt) struct Registration {
+    conn: Connect,
+    callbacks: Vec<c_int>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        for callback in &self.callbacks {
+            // SAFETY: `conn` is referenced, and the number came from a registration on it. libvirt
+            // frees the sink by `release`, once no callback runs any more. A broken connection
+            // makes this fail, which changes nothing: the sink is then freed with the connection.
+            unsafe { sys::virConnectDomainEventDeregisterAny(self.conn.as_ptr(), *callback) };
+        }
+    }
+}
+
+/// Sends lifecycle and agent events of all domains to `sender` until the registration is dropped.
+pub(in crate::libvirt) fn register(
+    conn: &Connect,
+    sender: &Sender<RawEvent>,
+) -> Result<Registration, Error> {
+    let mut registration = Registration {
+        conn: conn.clone(),
+        callbacks: Vec::new(),
+    };
+    // SAFETY: libvirt calls back with the signature of the event's id, for which `lifecycle` and
+    // `agent` are written; the generic type is how its C interface takes all of them.
+    let callbacks: [(u32, sys::virConnectDomainEventGenericCallback); 2] = unsafe {
+        [
+            (
+                sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                Some(std::mem::transmute::<Lifecycle, Generic>(lifecycle)),
+            ),
+            (
+                sys::VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
+                Some(std::mem::transmute::<Lifecycle2, Generic>(agent)),
+            ),
+        ]
+    };
+    for (id, callback) in callbacks {
+        match register_one(conn, id, callback, sender.clone()) {
+            Ok(number) => registration.callbacks.push(number),
+            // Drivers without an agent have no agent events; lifecycle must be there.
+            Err(error) if id == sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(registration)
+}
+
+type Generic = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
+type Lifecycle =
+    extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
+type Lifecycle2 = extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void);
+
+fn register_one(
+    conn: &Connect,
+    id: u32,
+    callback: sys::virConnectDomainEventGenericCallback,
+    sender: Sender<RawEvent>,
+) -> Result<c_int, Error> {
+    let sink = Box::into_raw(Box::new(Sink(Mutex::new(sender))));
+    // SAFETY: `conn` is referenced; no domain means all; `sink` stays alive until `release`.
+    let number = unsafe {
+        sys::virConnectDomainEventRegisterAny(
+            conn.as_ptr(),
+            ptr::null_mut(),
+            id as c_int,
+            callback,
+            sink.cast(),
+            Some(release),
+        )
+    };
+    if number < 0 {
+        let error = Error::last_error();
+        // SAFETY: libvirt did not take the sink, so it is still ours alone.
+        drop(unsafe { Box::from_raw(sink) });
+        return Err(error);
+    }
+    Ok(number)
+}
+
+extern "C" fn lifecycle(
+    _conn: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    event: c_int,
+    detail: c_int,
+    opaque: *mut c_void,
+) -> c_int {
+    deliver(domain, false, event, detail, opaque);
+    0
+}
+
+extern "C" fn agent(
+    _conn: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    state: c_int,
+    reason: c_int,
+    opaque: *mut c_void,
+) {
+    deliver(domain, true, state, reason, opaque);
+}
+
+fn deliver(
+    domain: sys::virDomainPtr,
+    agent: bool,
+    event: c_int,
+    detail: c_int,
+    opaque: *mut c_void,
+) {
+    let mut uuid = [0u8; 16];
+    // SAFETY: libvirt gives a valid domain for the time of the call; `uuid` has 16 bytes.
+    if unsafe { sys::virDomainGetUUID(domain, uuid.as_mut_ptr()) } < 0 {
+        return;
+    }
+    // SAFETY: `opaque` is the sink given at registration, alive until `release`, and only shared.
+    let sink = unsafe { &*opaque.cast::<Sink>() };
+    if let Ok(sender) = sink.0.lock() {
+        // Nobody waits any more: the event is of no use.
+        let _ = sender.send(RawEvent {
+            uuid,
+            agent,
+            event,
+            detail,
+        });
+    }
+}
+
+extern "C" fn release(opaque: *mut c_void) {
+    // SAFETY: libvirt calls this once, when the callback is gone, with the sink it was given.
+    drop(unsafe { Box::from_raw(opaque.cast::<Sink>()) });
+}

@@ -1,0 +1,8 @@
+//! The few calls that the `virt` crate lacks or gets wrong: the only place with `unsafe`.
+//!
+//! Each function takes safe handles, copies what libvirt returns and frees it before it returns.
+
+pub(super) mod events;
+pub(super) mod leases;
+pub(super) mod state;
+pub(super) mod stats;

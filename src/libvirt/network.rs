@@ -1,0 +1,268 @@
+//! Networks: definitions, DHCP host entries, leases.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use virt::network::Network as Raw;
+use virt::sys;
+
+use super::conn::{Host, call, plain};
+use super::error::LibvirtError;
+use super::ffi;
+use super::xml::network::{DhcpHostXml, NetworkXml};
+
+/// A network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    raw: Raw,
+    /// Its name.
+    pub name: String,
+}
+
+/// A DHCP lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Hardware address.
+    pub mac: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// Name that the guest gave itself.
+    pub hostname: Option<String>,
+    /// What the client calls itself towards the server, as hex bytes with colons.
+    pub client_id: Option<String>,
+    /// When it ends, in seconds since 1970.
+    pub expires: i64,
+}
+
+impl Host {
+    /// Looks a network up.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn network(&self, name: &str) -> Result<Network, LibvirtError> {
+        let name = plain("look up a network", name)?;
+        let raw = call("virNetworkLookupByName", "find network", name, || {
+            self.conn.lookup_network_by_name(name)
+        })?;
+        Ok(Network {
+            raw,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Lists all networks, active or not.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn networks(&self) -> Result<Vec<Network>, LibvirtError> {
+        let all = call("virConnectListAllNetworks", "list", "networks", || {
+            self.conn.list_all_networks(0)
+        })?;
+        let reading = |e: virt::error::Error| LibvirtError::new("list networks".to_owned(), &e);
+        all.into_iter()
+            .map(|raw| {
+                Ok(Network {
+                    name: raw.name().map_err(reading)?,
+                    raw,
+                })
+            })
+            .collect()
+    }
+
+    /// Defines a network.
+    ///
+    /// # Errors
+    /// Exists, and what the driver refuses.
+    pub fn define_network(&self, xml: &NetworkXml) -> Result<Network, LibvirtError> {
+        let text = xml.to_xml()?;
+        let raw = call("virNetworkDefineXML", "define network", &xml.name, || {
+            self.conn.define_network_xml(&text)
+        })?;
+        Ok(Network {
+            raw,
+            name: xml.name.clone(),
+        })
+    }
+
+    /// Lists the leases of a network; none where the network or driver has no leases.
+    ///
+    /// # Errors
+    /// When the connection is broken or the network is gone.
+    pub fn leases(&self, network: &str) -> Result<Vec<Lease>, LibvirtError> {
+        let network = self.network(network)?;
+        if !network.is_active()? {
+            return Ok(Vec::new());
+        }
+        let raw = network.ask(
+            "virNetworkGetDHCPLeases",
+            "list the leases of",
+            ffi::leases::leases,
+        );
+        let leases = match raw {
+            Ok(leases) => leases,
+            Err(e) if e.is_no_support() => Vec::new(),
+            Err(e) => return Err(e),
+        };
+        Ok(leases
+            .into_iter()
+            .filter_map(|lease| {
+                Some(Lease {
+                    mac: lease.mac?,
+                    ip: lease.address?.parse().ok()?,
+                    hostname: lease.hostname,
+                    client_id: lease.client_id,
+                    expires: lease.expires,
+                })
+            })
+            .collect())
+    }
+}
+
+impl Network {
+    fn ask<T>(
+        &self,
+        api: &'static str,
+        doing: &str,
+        f: impl FnOnce(&Raw) -> Result<T, virt::error::Error>,
+    ) -> Result<T, LibvirtError> {
+        let subject = format!("network {:?}", self.name);
+        call(api, doing, &subject, || f(&self.raw))
+    }
+
+    /// Returns whether it is up.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn is_active(&self) -> Result<bool, LibvirtError> {
+        self.ask("virNetworkIsActive", "look at", Raw::is_active)
+    }
+
+    /// Returns whether it starts with the host.
+    ///
+    /// # Errors
+    /// When it is gone or transient.
+    pub fn autostart(&self) -> Result<bool, LibvirtError> {
+        self.ask("virNetworkGetAutostart", "look at", Raw::autostart)
+    }
+
+    /// Sets whether it starts with the host.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn set_autostart(&self, on: bool) -> Result<(), LibvirtError> {
+        self.ask("virNetworkSetAutostart", "set the autostart of", |raw| {
+            raw.set_autostart(on)
+        })
+    }
+
+    /// Brings it up.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn start(&self) -> Result<(), LibvirtError> {
+        self.ask("virNetworkCreate", "start", Raw::create)
+    }
+
+    /// Takes it down.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn stop(&self) -> Result<(), LibvirtError> {
+        self.ask("virNetworkDestroy", "stop", Raw::destroy)
+    }
+
+    /// Removes its definition.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn undefine(&self) -> Result<(), LibvirtError> {
+        self.ask("virNetworkUndefine", "undefine", Raw::undefine)
+    }
+
+    /// Returns what is in force: live where it is up.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn definition(&self) -> Result<NetworkXml, LibvirtError> {
+        let text = self.ask("virNetworkGetXMLDesc", "read", |raw| raw.xml_desc(0))?;
+        Ok(NetworkXml::from_xml(&text)?)
+    }
+
+    /// Returns the whole definition as text, for changes that keep what we do not know.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn definition_text(&self) -> Result<String, LibvirtError> {
+        let flags = sys::VIR_NETWORK_XML_INACTIVE;
+        self.ask("virNetworkGetXMLDesc", "read", |raw| raw.xml_desc(flags))
+    }
+
+    /// Redefines it from a changed text.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn redefine(&self, host: &Host, text: &str) -> Result<(), LibvirtError> {
+        call("virNetworkDefineXML", "define network", &self.name, || {
+            host.conn.define_network_xml(text)
+        })
+        .map(drop)
+    }
+
+    /// Reserves an address: adds a DHCP host entry, in force and in the definition.
+    ///
+    /// # Errors
+    /// Exists, where address, name or hardware address has an entry.
+    pub fn add_host(&self, mac: &str, ip: Ipv4Addr, name: &str) -> Result<(), LibvirtError> {
+        let xml = DhcpHostXml::new(mac, IpAddr::V4(ip), Some(name)).to_xml()?;
+        self.update(
+            "reserve an address in",
+            sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST,
+            &xml,
+        )
+    }
+
+    /// Removes the DHCP host entry of a hardware address.
+    ///
+    /// # Errors
+    /// NotFound, where there is none.
+    pub fn remove_host(&self, mac: &str) -> Result<(), LibvirtError> {
+        let definition = self.definition()?;
+        let held = definition.reservations().find(|h| {
+            h.mac
+                .as_deref()
+                .is_some_and(|held| held.eq_ignore_ascii_case(mac))
+        });
+        let Some(held) = held else {
+            return Err(super::domain::missing(
+                "free an address",
+                "the DHCP host entry",
+            ));
+        };
+        let xml = held.to_xml()?;
+        self.update(
+            "free an address in",
+            sys::VIR_NETWORK_UPDATE_COMMAND_DELETE,
+            &xml,
+        )
+    }
+
+    fn update(
+        &self,
+        doing: &str,
+        command: sys::virNetworkUpdateCommand,
+        xml: &str,
+    ) -> Result<(), LibvirtError> {
+        let mut flags = sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
+        if self.is_active()? {
+            flags |= sys::VIR_NETWORK_UPDATE_AFFECT_LIVE;
+        }
+        self.ask("virNetworkUpdate", doing, |raw| {
+            raw.update(
+                command,
+                sys::VIR_NETWORK_SECTION_IP_DHCP_HOST,
+                -1,
+                xml,
+                flags,
+            )
+        })
+    }
+}
