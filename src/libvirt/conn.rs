@@ -22,6 +22,7 @@ pub struct Host {
     driver: Driver,
     capabilities: OnceLock<HostCaps>,
     domain_capabilities: OnceLock<DomainCaps>,
+    pub(super) hub: OnceLock<Result<events::Hub, LibvirtError>>,
 }
 
 /// What runs the machines.
@@ -78,8 +79,8 @@ impl Host {
         // The test driver and local daemons of old know no keepalive; that is no failure.
         let _ = conn.set_keep_alive(KEEPALIVE_SECONDS, KEEPALIVE_MISSES);
         let driver = match conn.driver_type() {
-            Ok(name) if name == "QEMU" => Driver::Qemu,
-            Ok(name) if name == "Test" => Driver::Test,
+            Ok(name) if name.eq_ignore_ascii_case("qemu") => Driver::Qemu,
+            Ok(name) if name.eq_ignore_ascii_case("test") => Driver::Test,
             Ok(_) => Driver::Other,
             Err(e) => return Err(LibvirtError::new(doing(), &e)),
         };
@@ -90,6 +91,7 @@ impl Host {
             driver,
             capabilities: OnceLock::new(),
             domain_capabilities: OnceLock::new(),
+            hub: OnceLock::new(),
         })
     }
 
@@ -220,8 +222,18 @@ fn is_local(uri: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Opens a test driver of one's own: all `test:///default` of a process are one.
+    pub(in crate::libvirt) fn own_test_host() -> Host {
+        use std::io::Write;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let node = "<node><domain type='test'><name>test</name><memory>8192</memory>\
+                    <os><type>hvm</type></os></domain></node>";
+        file.write_all(node.as_bytes()).unwrap();
+        Host::open(&format!("test://{}", file.path().display())).unwrap()
+    }
 
     #[test]
     fn local_uris_are_told_from_remote_ones() {

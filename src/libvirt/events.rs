@@ -4,8 +4,8 @@
 //! connection is opened: [`run_loop`] starts it once per process.
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::conn::Host;
@@ -70,6 +70,45 @@ pub enum StopCause {
     FromSnapshot,
 }
 
+/// The one registration of a connection; libvirt takes the same callback only once.
+#[derive(Debug)]
+pub(super) struct Hub {
+    listeners: Arc<Mutex<Vec<Sender<ffi::events::RawEvent>>>>,
+    _registration: ffi::events::Registration,
+}
+
+impl Hub {
+    fn new(host: &Host) -> Result<Self, LibvirtError> {
+        let (sender, events) = channel();
+        let registration = super::conn::call(
+            "virConnectDomainEventRegisterAny",
+            "listen for events of",
+            "domains",
+            || ffi::events::register(&host.conn, &sender),
+        )?;
+        let listeners: Arc<Mutex<Vec<Sender<ffi::events::RawEvent>>>> = Arc::default();
+        let told = Arc::clone(&listeners);
+        std::thread::spawn(move || {
+            for event in events {
+                lock(&told).retain(|listener| listener.send(event).is_ok());
+            }
+            // The connection is gone: whoever waits must know.
+            lock(&told).clear();
+        });
+        Ok(Self { listeners, _registration: registration })
+    }
+
+    fn listen(&self) -> Receiver<ffi::events::RawEvent> {
+        let (sender, events) = channel();
+        lock(&self.listeners).push(sender);
+        events
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Receives what happens to some domains from the moment it is made.
 ///
 /// Make it before the call whose effect is waited for; then no event can be missed.
@@ -77,7 +116,6 @@ pub enum StopCause {
 pub struct EventWaiter {
     events: Receiver<ffi::events::RawEvent>,
     uids: BTreeSet<Uid>,
-    _registration: ffi::events::Registration,
 }
 
 /// What the waiting ended with.
@@ -97,18 +135,16 @@ impl EventWaiter {
     /// # Errors
     /// When the driver has no events or the connection is broken.
     pub fn new(host: &Host, uids: impl IntoIterator<Item = Uid>) -> Result<Self, LibvirtError> {
-        let (sender, events) = channel();
-        let registration = super::conn::call(
-            "virConnectDomainEventRegisterAny",
-            "listen for events of",
-            "domains",
-            || ffi::events::register(&host.conn, &sender),
-        )?;
-        Ok(Self {
-            events,
-            uids: uids.into_iter().collect(),
-            _registration: registration,
-        })
+        let hub = host.hub.get_or_init(|| Hub::new(host)).as_ref().map_err(Clone::clone)?;
+        Ok(Self { events: hub.listen(), uids: uids.into_iter().collect() })
+    }
+
+    /// Begins to listen for events of all domains.
+    ///
+    /// # Errors
+    /// As for [`EventWaiter::new`].
+    pub fn all(host: &Host) -> Result<Self, LibvirtError> {
+        Self::new(host, [])
     }
 
     /// Returns the next event, waiting until `deadline` at most.
@@ -118,7 +154,7 @@ impl EventWaiter {
             match self.events.recv_timeout(left) {
                 Ok(raw) => {
                     let event = Event::from_raw(raw);
-                    if self.uids.contains(&event.uid) {
+                    if self.uids.is_empty() || self.uids.contains(&event.uid) {
                         return Waited::Event(event);
                     }
                 }
@@ -202,11 +238,12 @@ fn start_loop() -> Result<(), LibvirtError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conn::tests::own_test_host;
     use super::*;
 
     #[test]
     fn a_stop_is_told_without_polling() {
-        let host = Host::open("test:///default").unwrap();
+        let host = own_test_host();
         let domain = host.domain("test").unwrap();
         let waiter = EventWaiter::new(&host, [domain.uid()]).unwrap();
         let others = EventWaiter::new(&host, [Uid::random()]).unwrap();

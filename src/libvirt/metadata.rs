@@ -89,11 +89,12 @@ const ELEMENT: i32 = sys::VIR_DOMAIN_METADATA_ELEMENT as i32;
 
 #[cfg(test)]
 mod tests {
+    use super::super::conn::tests::own_test_host;
     use super::*;
 
     #[test]
     fn what_is_written_reads_back_and_goes_again() {
-        let host = Host::open("test:///default").unwrap();
+        let host = own_test_host();
         let domain = host.domain("test").unwrap();
         assert_eq!(domain.metadata_config().unwrap(), None);
         let mut metadata = ObjectMetadata::new(domain.uid());

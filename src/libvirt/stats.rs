@@ -126,11 +126,12 @@ fn usage(params: &BTreeMap<String, Value>) -> DomainUsage {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conn::tests::own_test_host;
     use super::*;
 
     #[test]
     fn all_domains_come_in_one_call() {
-        let host = Host::open("test:///default").unwrap();
+        let host = own_test_host();
         let briefs = host.domain_briefs().unwrap();
         assert_eq!(briefs.len(), 1);
         assert_eq!(
