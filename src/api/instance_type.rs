@@ -33,6 +33,17 @@ pub struct InstanceTypeSpec {
     pub disk: Quantity,
 }
 
+/// What an instance comes to: its own numbers, or else those of its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Number of virtual CPUs.
+    pub cpus: u32,
+    /// Memory.
+    pub memory: Quantity,
+    /// Size of the root disk.
+    pub disk: Quantity,
+}
+
 /// The built-in sizes: name, vCPU, memory in MiB, disk in GiB.
 ///
 /// `basic`, `standard` and `performance` are the guide's; `t2` are AWS's CPU and memory.

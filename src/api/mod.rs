@@ -28,7 +28,7 @@ pub use instance::{
     Accelerator, AddressSource, AddressStatus, CloudInitStatus, EnvVar, EnvVarSource, Firmware,
     Instance, InstanceSpec, InstanceStatus, NetworkAttachment, NicModel, Phase, SecretKeyRef,
 };
-pub use instance_type::{BUILT_IN_TYPES, InstanceType, InstanceTypeSpec, built_in_types};
+pub use instance_type::{BUILT_IN_TYPES, InstanceType, InstanceTypeSpec, Size, built_in_types};
 pub use kind::{KINDS, Kind, KindInfo};
 pub use meta::{API_VERSION, ObjectMeta, OwnerReference, Timestamp, Uid};
 pub use name::{EnvName, InvalidName, LabelKey, LabelValue, Name};

@@ -3,8 +3,8 @@
 use std::thread;
 
 use super::failpoint::boundary;
-use super::report::Reporter;
 use super::signal::interrupted;
+use crate::api::Reporter;
 use crate::error::{Error, Result};
 use crate::plan::{ObjectPlan, Outcome, Step};
 

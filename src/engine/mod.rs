@@ -1,16 +1,46 @@
 //! Runs a plan: undo on failure, go on with the rest, aggregate, wait.
 //!
 //! The engine decides nothing that a plan has decided. What a step does to the world is in the file
-//! of its kind; how steps are run, undone and interrupted is the same for all and is in
-//! [`executor`].
+//! of its kind ([`images`], `instances`); how steps are run, undone and interrupted is the same for
+//! all and is in `executor`. [`apply`] and [`delete`] are the two doors for objects of all kinds.
 
 mod batch;
 mod executor;
 mod failpoint;
-mod report;
+mod goal;
+pub mod guest;
+pub mod images;
+mod instances;
+mod operate;
+mod options;
+mod power;
+
+pub mod rebuild;
+pub mod reconcile;
+mod references;
+pub mod setup;
 mod signal;
 
 pub use batch::{Batch, run_all};
 pub use executor::{Worker, execute};
-pub use report::{Reporter, Silent};
+pub use goal::{Goal, wait_for};
+pub use instances::{
+    Change, Sides, StopOptions, adopt, change_spec, forget, lifecycle, printable, wait_ready,
+};
+pub use operate::{Tell, apply, change_meta, delete, manifest_of, sides};
+pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, WIDTH};
 pub use signal::{Interrupt, interrupted};
+
+use crate::plan::Step;
+
+/// Explains a step: what it does, and the commands that would do the same.
+fn explain(step: &Step) -> Vec<String> {
+    let mut lines = vec![format!("# {}", step.describe())];
+    lines.extend(
+        step.equivalent()
+            .iter()
+            .flat_map(|c| c.lines())
+            .map(str::to_owned),
+    );
+    lines
+}

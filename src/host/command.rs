@@ -124,8 +124,7 @@ impl Tool {
 
     /// Runs it with `args` and `stdin`, in `dir` if given, and waits for success.
     ///
-    /// The child sees `LC_ALL=C` and a umask of 077, so that its messages can be read and its files
-    /// by nobody else.
+    /// The child sees `LC_ALL=C`, so that its messages can be read.
     ///
     /// # Errors
     /// Any [`HostError`] but `Missing` and `Garbage`.
@@ -199,6 +198,33 @@ impl Tool {
         })
     }
 
+    /// Runs it on the caller's own terminal and returns its exit code, as a shell tells it.
+    ///
+    /// # Errors
+    /// [`HostError::Spawn`].
+    pub fn interactive<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<u8, HostError> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let args: Vec<OsString> = args.iter().map(|a| a.as_ref().to_owned()).collect();
+        tracing::info!(target: "host", "{} {}", self.name(), shell_words(&args));
+        #[expect(
+            clippy::disallowed_types,
+            reason = "this file is the one process runner"
+        )]
+        let mut command = Command::new(&self.program);
+        let status = command
+            .args(&args)
+            .status()
+            .map_err(|source| HostError::Spawn {
+                program: self.name(),
+                source,
+            })?;
+        let code = status
+            .code()
+            .or_else(|| status.signal().map(|s| 128 + s))
+            .unwrap_or(1);
+        Ok(u8::try_from(code & 0xff).unwrap_or(1))
+    }
+
     fn name(&self) -> String {
         self.program
             .file_name()
@@ -230,6 +256,25 @@ fn wait(child: &mut std::process::Child, timeout: Duration) -> std::io::Result<O
         }
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+impl From<HostError> for crate::error::Error {
+    fn from(error: HostError) -> Self {
+        use crate::error::Kind;
+        match &error {
+            HostError::Missing { package, .. } => {
+                let hint = format!("install the package: apt-get install {package}");
+                Self::new(Kind::Unavailable, error.to_string())
+                    .hint(hint)
+                    .hint("kvmctl doctor")
+            }
+            HostError::TimedOut { .. } => Self::new(Kind::Timeout, error.to_string()),
+            HostError::Spawn { source, .. } => {
+                Self::new(Kind::Unavailable, error.to_string()).caused_by(source)
+            }
+            HostError::Failed { .. } | HostError::Garbage { .. } => Self::failed(error.to_string()),
+        }
     }
 }
 

@@ -1,7 +1,18 @@
 //! The host's own tools: the only user of `std::process`.
 
 mod command;
+pub mod dhcp;
+mod editor;
+mod facts;
 mod iso;
+mod routes;
+mod ssh;
+mod terminal;
 
 pub use command::{HostError, Output, Tool};
+pub use editor::{Editor, EditorFile};
+pub use facts::{find_in_sbin, in_group, polkit_is_there};
 pub use iso::IsoMaker;
+pub use routes::{parse as parse_routes, routes};
+pub use ssh::{Ran, Ssh, SshTarget};
+pub use terminal::Terminal;

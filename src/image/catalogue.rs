@@ -82,6 +82,16 @@ pub enum Firmware {
     Both,
 }
 
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+            Self::Both => "both",
+        })
+    }
+}
+
 /// One image of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -95,7 +95,10 @@ impl Hub {
             // The connection is gone: whoever waits must know.
             lock(&told).clear();
         });
-        Ok(Self { listeners, _registration: registration })
+        Ok(Self {
+            listeners,
+            _registration: registration,
+        })
     }
 
     fn listen(&self) -> Receiver<ffi::events::RawEvent> {
@@ -135,8 +138,15 @@ impl EventWaiter {
     /// # Errors
     /// When the driver has no events or the connection is broken.
     pub fn new(host: &Host, uids: impl IntoIterator<Item = Uid>) -> Result<Self, LibvirtError> {
-        let hub = host.hub.get_or_init(|| Hub::new(host)).as_ref().map_err(Clone::clone)?;
-        Ok(Self { events: hub.listen(), uids: uids.into_iter().collect() })
+        let hub = host
+            .hub
+            .get_or_init(|| Hub::new(host))
+            .as_ref()
+            .map_err(Clone::clone)?;
+        Ok(Self {
+            events: hub.listen(),
+            uids: uids.into_iter().collect(),
+        })
     }
 
     /// Begins to listen for events of all domains.

@@ -7,7 +7,7 @@ use virt::storage_vol::StorageVol as Raw;
 use virt::stream::Stream;
 use virt::sys;
 
-use super::conn::call;
+use super::conn::{Host, call, plain};
 use super::error::{Cause, LibvirtError};
 use super::xml::volume::VolumeXml;
 
@@ -40,6 +40,26 @@ pub struct VolumeInfo {
 
 /// Piece that a stream is fed with: libvirt's own messages hold 4 MiB, and a quarter is as fast.
 const PIECE: usize = 1 << 20;
+
+impl Host {
+    /// Looks a volume up by its path, in whichever pool it is.
+    ///
+    /// # Errors
+    /// NotFound, also for a file that no pool knows.
+    pub fn volume_by_path(&self, path: &str) -> Result<Volume, LibvirtError> {
+        let path = plain("look up a volume", path)?;
+        let raw = call("virStorageVolLookupByPath", "find volume", path, || {
+            self.conn.lookup_storage_vol_by_path(path)
+        })?;
+        let reading = |e: virt::error::Error| LibvirtError::new("read a volume".to_owned(), &e);
+        let name = raw.name().map_err(reading)?;
+        Ok(Volume {
+            raw,
+            name,
+            conn: self.conn.clone(),
+        })
+    }
+}
 
 impl Volume {
     fn ask<T>(

@@ -3,21 +3,10 @@
 //! Defaults are not written into the spec: what a person did not say must stay unsaid, or it could
 //! never be unset (kubernetes#82525).
 
-use crate::api::{InstanceSpec, InstanceTypeSpec, Object, Quantity};
+use crate::api::{InstanceSpec, InstanceTypeSpec, Object, Size};
 
 /// The type of an instance that says nothing of its size.
 pub const DEFAULT_TYPE: &str = "basic-2";
-
-/// The size of an instance, after type and overrides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Number of virtual CPUs.
-    pub cpus: u32,
-    /// Memory.
-    pub memory: Quantity,
-    /// Size of the root disk.
-    pub disk: Quantity,
-}
 
 /// Returns the size of an instance: its own numbers, else those of its type.
 ///

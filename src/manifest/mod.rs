@@ -32,7 +32,7 @@ mod validate;
 mod wording;
 mod yaml;
 
-pub use defaults::{DEFAULT_TYPE, Size, normalise, size};
+pub use defaults::{DEFAULT_TYPE, normalise, size};
 pub use diagnostic::{Diagnostic, into_error};
 pub use emit::to_manifest_yaml;
 pub use error::{ExplainError, LoadError, PatchError};

@@ -1,1 +1,22 @@
 //! The world to objects: joins libvirt, the store and the host.
+//!
+//! [`World`] is what a command works in: one connection, one store, one context. A listing costs a few
+//! bulk calls whatever the number of domains ([`World::instances`]); looking at one object asks everything
+//! there is to ask ([`World::instance`]).
+
+mod details;
+pub mod doctor;
+mod images;
+mod instance;
+mod instances;
+mod kvm;
+mod network;
+mod objects;
+mod phase;
+pub mod usage;
+mod world;
+
+pub use images::StoredImage;
+pub use instances::index_row;
+pub use network::{NetworkFacts, NetworkKind};
+pub use world::{Depth, Scope, World, not_found};

@@ -1,7 +1,6 @@
 //! Steps of instances, and what a changed spec comes to.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 
 use crate::api::{Name, ObjectKey, Quantity, Uid};
 use crate::shell::shell_words;
@@ -40,8 +39,8 @@ pub enum Step {
     Unreserve(Reservation),
     /// Gives the DHCP lease back.
     ReleaseLease(Reservation),
-    /// Removes the serial log.
-    RemoveLog(PathBuf),
+    /// Makes the empty volume that the serial console is logged to.
+    CreateLog(VolumeRef),
     /// Removes the record and ends the intent.
     Forget,
     /// Changes the definition: vCPUs and memory, which the next start takes up.
@@ -118,8 +117,8 @@ pub struct Facts {
     pub leases: Vec<Reservation>,
     /// Whether libvirt starts it with the host.
     pub autostart: bool,
-    /// Its serial log, where it is a file of this host.
-    pub log: Option<PathBuf>,
+    /// Its serial log: a volume, so that whoever may talk to libvirt can read it.
+    pub log: VolumeRef,
 }
 
 /// How an instance is to be taken down.
@@ -143,6 +142,7 @@ pub fn create(key: ObjectKey, facts: &Facts, start: bool) -> ObjectPlan {
         .collect();
     first.push(Step::CreateOverlay(facts.overlay.clone()));
     first.push(Step::CreateSeed(facts.seed.clone()));
+    first.push(Step::CreateLog(facts.log.clone()));
     let mut stages = vec![first, vec![Step::Define]];
     let mut last = vec![Step::Autostart(facts.autostart)];
     if start {
@@ -168,10 +168,10 @@ pub fn delete(key: ObjectKey, facts: &Facts, takedown: Takedown, defined: bool) 
     let mut rest: Vec<Step> = vec![
         Step::DeleteVolume(facts.overlay.volume.clone()),
         Step::DeleteVolume(facts.seed.clone()),
+        Step::DeleteVolume(facts.log.clone()),
     ];
     rest.extend(facts.leases.iter().cloned().map(Step::ReleaseLease));
     rest.extend(facts.reservations.iter().cloned().map(Step::Unreserve));
-    rest.extend(facts.log.clone().map(Step::RemoveLog));
     stages.push(rest);
     stages.push(vec![Step::Forget]);
     plan(key, Outcome::Deleted, stages)
@@ -218,7 +218,7 @@ impl Step {
             Self::DeleteVolume(v) => format!("delete volume {}", v.name),
             Self::Unreserve(r) => format!("free {} in network {}", r.ip, r.network),
             Self::ReleaseLease(r) => format!("release the lease of {}", r.ip),
-            Self::RemoveLog(path) => format!("remove {}", path.display()),
+            Self::CreateLog(v) => format!("create serial log {}", v.name),
             Self::Forget => "remove the record".to_owned(),
             Self::Resize { cpus, memory } => format!("set {cpus} vCPU and {memory} of memory"),
             Self::GrowDisk { capacity, volume } => format!("grow {} to {capacity}", volume.name),
@@ -286,7 +286,9 @@ impl Step {
                 r.ip,
                 shell_words(&[&r.mac])
             )),
-            Self::RemoveLog(path) => Some(format!("rm -f {}", shell_words(&[path]))),
+            Self::CreateLog(v) => {
+                virsh(&["vol-create-as", &v.pool, &v.name, "0", "--format", "raw"])
+            }
             Self::Resize { cpus, memory } => Some(format!(
                 "virsh setvcpus $NAME {cpus} --maximum --config\nvirsh setmaxmem $NAME {}k --config",
                 memory.kib()

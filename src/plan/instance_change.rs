@@ -1,31 +1,9 @@
 //! What a changed spec of an instance comes to: in place, at the next start, or refused.
 
-use crate::api::{InstanceSpec, InstanceTypeSpec, ObjectKey, Quantity};
+use crate::api::{InstanceSpec, ObjectKey, Quantity, Size};
 
 use super::instance::{Step, VolumeRef, from_stages};
 use super::{ObjectPlan, Outcome};
-
-/// The size that a spec and its type come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Number of virtual CPUs.
-    pub cpus: u32,
-    /// Memory.
-    pub memory: Quantity,
-    /// Root disk.
-    pub disk: Quantity,
-}
-
-impl Size {
-    /// Works out the size: what the spec says itself, and the type's for the rest.
-    pub fn of(spec: &InstanceSpec, instance_type: &InstanceTypeSpec) -> Self {
-        Self {
-            cpus: spec.cpus.unwrap_or(instance_type.cpus),
-            memory: spec.memory.unwrap_or(instance_type.memory),
-            disk: spec.disk.unwrap_or(instance_type.disk),
-        }
-    }
-}
 
 /// Why a change is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,7 @@
 //! A plan is data. `--dry-run` prints it, `diff` shows what it would change, the engine runs it; none
 //! of them decides anything again. Each kind has a file with its own steps.
 
+pub mod accelerator;
 mod graph;
 pub mod image;
 pub mod instance;

@@ -93,10 +93,12 @@ impl HostCaps {
 
     /// Returns whether the CPU can run guests of its own (vmx or svm); only x86 tells.
     ///
-    /// libvirt leaves out of the list what the model has already, so a host whose model is known to
-    /// have it may not name it: then this is `None`.
+    /// libvirt leaves out of the list what the model has already, and AMD's models have svm.
     pub fn virtualisation(&self) -> Option<bool> {
-        let named = self.cpu_features.iter().any(|f| f == "vmx" || f == "svm");
+        const WITH_SVM: [&str; 3] = ["EPYC", "Opteron", "phenom"];
+        let model = self.cpu_model.as_deref().unwrap_or_default();
+        let named = self.cpu_features.iter().any(|f| f == "vmx" || f == "svm")
+            || WITH_SVM.iter().any(|m| model.starts_with(m));
         match (self.arch.as_str(), named) {
             (_, true) => Some(true),
             ("x86_64" | "i686", false) => Some(false),

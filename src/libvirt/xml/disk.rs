@@ -192,6 +192,16 @@ impl DiskXml {
         }
     }
 
+    /// Returns the drive with another medium.
+    #[must_use]
+    pub fn with_medium(&self, medium: &Path) -> Self {
+        Self {
+            source: Some(DiskSource::file(medium)),
+            backing: None,
+            ..self.clone()
+        }
+    }
+
     /// Reads a `<disk>`.
     ///
     /// # Errors

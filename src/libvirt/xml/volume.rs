@@ -111,6 +111,15 @@ impl VolumeXml {
         }
     }
 
+    /// Gives it other permissions, in octal.
+    #[must_use]
+    pub fn with_mode(mut self, octal: &str) -> Self {
+        if let Some(target) = &mut self.target {
+            target.permissions = Some(Permissions::mode(octal));
+        }
+        self
+    }
+
     /// Reads a document, passing over what we do not know.
     ///
     /// # Errors

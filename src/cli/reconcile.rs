@@ -1,0 +1,43 @@
+//! `reconcile`: finishes what a killed run began.
+
+use clap::Args;
+
+use super::context::Ctx;
+use crate::api::Kind;
+use crate::engine::reconcile;
+use crate::error::{Error, Result};
+
+/// Whether to change anything.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReconcileArgs {
+    /// Change nothing; fail with exit code 1 when there is something to do
+    #[arg(long)]
+    check: bool,
+}
+
+/// Reconciles the context.
+pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ReconcileArgs) -> Result<()> {
+    let findings = if args.check {
+        reconcile::check(ctx.world()?)?
+    } else {
+        reconcile::run(ctx.world()?, ctx.reporter().as_ref())?
+    };
+    match ctx.format(&["table", "json", "yaml"])? {
+        crate::output::OutputFormat::Table | crate::output::OutputFormat::Wide => {
+            for finding in &findings {
+                ctx.ui().out_line(&finding.to_string())?;
+            }
+        }
+        format => ctx.print_value(&format, &findings)?,
+    }
+    let left = findings.iter().filter(|f| !f.mended).count();
+    match (findings.len(), left) {
+        (0, _) => {
+            ctx.ui().status("Everything is as it should be.");
+            Ok(())
+        }
+        (_, 0) => Ok(()),
+        (_, left) if args.check => Err(Error::failed(format!("{left} to mend")).hint("kvmctl reconcile")),
+        (_, left) => Err(Error::failed(format!("{left} could not be mended"))),
+    }
+}

@@ -1,0 +1,31 @@
+//! `store`: kvmctl's own files.
+
+use clap::Subcommand;
+
+use super::context::Ctx;
+use crate::engine::rebuild;
+use crate::error::Result;
+
+/// What to do with the store.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Bring the store back from libvirt, the pool and the seeds
+    Rebuild,
+    /// Print where the store is
+    Path,
+}
+
+/// Runs a store command.
+pub(crate) fn run(ctx: &Ctx, command: StoreCommand) -> Result<()> {
+    match command {
+        StoreCommand::Path => ctx.ui().out_line(&ctx.settings()?.store.display().to_string()),
+        StoreCommand::Rebuild => {
+            let world = ctx.world()?;
+            let found = rebuild::run(world)?;
+            for line in found.lines() {
+                ctx.ui().out_line(&line)?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Instances: what their steps do to the world, and the operations that plan and run them.
+//!
+//! ```text
+//! apply ─> prepare (image, type, networks, accelerator: all checked)
+//!       ─> allocate (address and intent, in one breath under the store's lock)
+//!       ─> plan ─> executor ─> worker
+//! ```
+
+mod accelerator;
+mod allocate;
+mod apply;
+mod delete;
+mod lifecycle;
+mod metadata;
+mod prepare;
+mod ready;
+mod spec;
+mod worker;
+
+pub use apply::{Sides, change_spec};
+pub(super) use apply::{apply, change_meta, manifest_of, sides};
+pub(super) use delete::delete;
+pub(in crate::engine) use lifecycle::find;
+pub use lifecycle::{Change, StopOptions, lifecycle};
+pub use metadata::{adopt, forget};
+pub(in crate::engine) use prepare::USER_NETWORK;
+pub use ready::wait_ready;
+pub(super) use spec::mark;
+pub use spec::printable;
+
+use crate::api::{API_VERSION, Instance, ObjectMeta};
+use crate::error::Result;
+use crate::libvirt::Domain;
+use crate::observe::World;
+use crate::store::InstanceRecord;
+
+/// Returns the record of an instance; made from its metadata where the store has none.
+fn record_of(world: &World, domain: &Domain) -> Result<InstanceRecord> {
+    let uid = domain.uid();
+    if let Some(record) = world.store_for_reading()?.get::<InstanceRecord>(&uid)? {
+        return Ok(record);
+    }
+    super::rebuild::record_of_domain(world, domain)
+}
+
+/// Returns what the seed of a ready instance is made of, as far as the sanitised one needs it.
+fn seed_input_of(world: &World, record: &InstanceRecord) -> Result<crate::cloudinit::SeedInput> {
+    let mut input = crate::cloudinit::SeedInput::new(record.uid, record.name.clone());
+    input.ssh_keys.push(super::guest::own_key(world)?.public);
+    input.ssh_keys.extend(record.spec.ssh_keys.iter().cloned());
+    input.nics = record
+        .nics
+        .iter()
+        .map(|n| crate::cloudinit::SeedNic {
+            mac: n.mac.to_string(),
+        })
+        .collect();
+    input.env = record
+        .spec
+        .env
+        .iter()
+        .map(|v| crate::cloudinit::EnvEntry {
+            name: v.name.clone(),
+            value: v.value.clone().unwrap_or_default(),
+            secret: v.value.is_none(),
+        })
+        .collect();
+    input.run.clone_from(&record.spec.run);
+    input.command.clone_from(&record.spec.command);
+    input.user_data = record.spec.user_data.clone().map(String::into_bytes);
+    Ok(input)
+}
+
+/// Returns an instance as its record has it.
+fn instance_of(record: &InstanceRecord) -> Instance {
+    Instance {
+        api_version: API_VERSION.to_owned(),
+        kind: "Instance".to_owned(),
+        metadata: ObjectMeta {
+            name: Some(record.name.clone()),
+            labels: record.labels.clone(),
+            annotations: record.annotations.clone(),
+            ..ObjectMeta::default()
+        },
+        spec: record.spec.clone(),
+        status: None,
+    }
+}

@@ -1,0 +1,377 @@
+//! Everything a new instance refers to, looked up and checked before anything is made.
+
+use crate::api::{
+    Accelerator, EnvName, Firmware, Instance, InstanceSpec, Name, NetworkAttachment, Uid,
+};
+use crate::cloudinit::{EnvEntry, HostKey, SeedInput, SeedNic};
+use crate::error::{Error, Result, did_you_mean};
+use crate::libvirt::xml::instance::{DiskParams, DomainParams, NicAttachment, NicParams};
+use crate::manifest;
+use crate::observe::{NetworkFacts, StoredImage, World};
+use crate::plan::instance::{Facts, Overlay, Reservation, VolumeRef};
+use crate::store::{FileRecord, NicRecord};
+
+use super::super::images;
+use super::accelerator;
+use crate::api::Reporter;
+
+/// A new instance with everything it refers to.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Its name.
+    pub(super) name: Name,
+    /// Its identity.
+    pub(super) uid: Uid,
+    /// What is wanted.
+    pub(super) spec: InstanceSpec,
+    /// What that comes to.
+    pub(super) size: crate::api::Size,
+    /// What it boots.
+    pub(super) image: StoredImage,
+    /// Path of the image.
+    pub(super) base: String,
+    /// Its networks.
+    pub(super) networks: Vec<(NetworkAttachment, NetworkFacts)>,
+    /// KVM or TCG.
+    pub(super) accelerator: Accelerator,
+    /// Why it is the slow one.
+    pub(super) warning: Option<String>,
+    /// Architecture.
+    pub(super) arch: String,
+    /// What starts its boot loader.
+    pub(super) firmware: Firmware,
+    /// The pool.
+    pub(super) pool: String,
+    /// Its folder.
+    pub(super) pool_path: String,
+    /// Environment, with the values of secrets.
+    pub(super) env: Vec<EnvEntry>,
+    /// Our public key.
+    pub(super) our_key: String,
+}
+
+impl Prepared {
+    /// Looks everything up. Nothing is changed but the image cache.
+    ///
+    /// # Errors
+    /// Usage with the candidates, for whatever does not exist.
+    pub(super) fn new(
+        world: &World,
+        instance: &Instance,
+        uid: Uid,
+        reporter: &dyn Reporter,
+    ) -> Result<Self> {
+        let name = instance
+            .metadata
+            .name
+            .clone()
+            .ok_or_else(|| Error::usage("metadata.name is missing"))?;
+        let spec = instance.spec.clone();
+        let size = size(world, &spec)?;
+        let networks = networks(world, &spec)?;
+        let env = env(world, &spec)?;
+        let decision = accelerator::choose(world, &spec)?;
+        let wanted = spec.image.as_deref().unwrap_or_default();
+        let image = images::ensure(world, wanted, reporter)?;
+        if size.disk < image.image.virtual_size {
+            return Err(Error::usage(format!(
+                "spec.disk: {} is less than the {} that image {wanted:?} needs",
+                size.disk, image.image.virtual_size
+            )));
+        }
+        let host = world.host()?;
+        let base = host
+            .pool(&image.pool)?
+            .volume(image.image.volume().as_str())?
+            .path()?;
+        let pool_path = host.pool(&world.settings().pool)?.path()?;
+        let pool = world.settings().pool.clone();
+        let firmware = firmware(&spec, &image);
+        let our_key = super::super::guest::own_key(world)?.public;
+        let arch = host.capabilities()?.arch.clone();
+        let (accelerator, warning) = (decision.accelerator, decision.warning);
+        Ok(Self {
+            name,
+            uid,
+            spec,
+            size,
+            image,
+            base,
+            networks,
+            accelerator,
+            warning,
+            arch,
+            firmware,
+            pool,
+            pool_path,
+            env,
+            our_key,
+        })
+    }
+
+    /// Returns the files it has, or will have.
+    pub(super) fn files(&self) -> Vec<FileRecord> {
+        let names = [self.root(), self.seed(), self.log()];
+        names
+            .into_iter()
+            .map(|v| FileRecord {
+                pool: v.pool,
+                volume: v.name,
+            })
+            .collect()
+    }
+
+    /// Returns its root disk.
+    pub(super) fn root(&self) -> VolumeRef {
+        volume(&self.pool, &self.name, self.uid, "qcow2")
+    }
+
+    /// Returns its seed.
+    pub(super) fn seed(&self) -> VolumeRef {
+        volume(&self.pool, &self.name, self.uid, "seed.iso")
+    }
+
+    /// Returns its serial log.
+    pub(super) fn log(&self) -> VolumeRef {
+        volume(&self.pool, &self.name, self.uid, "serial.log")
+    }
+
+    /// Returns what the planner must know.
+    pub(super) fn facts(&self, nics: &[NicRecord]) -> Facts {
+        let leases: Vec<Reservation> = nics
+            .iter()
+            .filter_map(|nic| reservation(nic, &self.name))
+            .collect();
+        let reservations = nics
+            .iter()
+            .filter(|n| !n.slot)
+            .filter_map(|n| reservation(n, &self.name))
+            .collect();
+        Facts {
+            name: self.name.clone(),
+            uid: self.uid,
+            overlay: Overlay {
+                volume: self.root(),
+                base: self.base.clone(),
+                base_format: self.image.image.format.to_string(),
+                capacity: self.size.disk,
+            },
+            seed: self.seed(),
+            log: self.log(),
+            reservations,
+            leases,
+            autostart: self.spec.autostart.unwrap_or(true),
+        }
+    }
+
+    /// Returns what goes into the seed.
+    pub(super) fn seed_input(&self, nics: &[NicRecord], host_key: HostKey) -> SeedInput {
+        let mut input = SeedInput::new(self.uid, self.name.clone());
+        input.ssh_keys.push(self.our_key.clone());
+        input.ssh_keys.extend(self.spec.ssh_keys.iter().cloned());
+        input.nics = nics
+            .iter()
+            .map(|n| SeedNic {
+                mac: n.mac.to_string(),
+            })
+            .collect();
+        input.env.clone_from(&self.env);
+        input.run.clone_from(&self.spec.run);
+        input.command.clone_from(&self.spec.command);
+        input.user_data = self.spec.user_data.clone().map(String::into_bytes);
+        input.host_key = Some(host_key);
+        input
+    }
+
+    /// Returns what the domain is made of.
+    pub(super) fn domain(&self, nics: &[NicRecord]) -> DomainParams {
+        let path = |v: VolumeRef| std::path::Path::new(&self.pool_path).join(v.name);
+        let models = self.networks.iter().map(|(a, _)| a.model);
+        let nics = nics.iter().zip(models).map(|(nic, model)| NicParams {
+            mac: nic.mac.to_string(),
+            model: model.unwrap_or(crate::api::NicModel::Virtio),
+            attachment: match nic.network.as_str() {
+                USER_NETWORK => NicAttachment::User,
+                name => NicAttachment::Network(name.to_owned()),
+            },
+        });
+        DomainParams {
+            name: self.name.clone(),
+            uid: self.uid,
+            cpus: self.size.cpus,
+            memory_kib: self.size.memory.kib(),
+            accelerator: self.accelerator,
+            arch: self.arch.clone(),
+            root: DiskParams {
+                path: path(self.root()),
+                format: "qcow2".to_owned(),
+                serial: Some(serial(self.uid)),
+            },
+            volumes: Vec::new(),
+            seed: Some(path(self.seed())),
+            nics: nics.collect(),
+            firmware: self.firmware,
+            tpm: self.spec.tpm.unwrap_or(false),
+            serial_log: Some(path(self.log())),
+            metadata: None,
+        }
+    }
+}
+
+/// The network of a daemon without rights: QEMU's own user-mode stack.
+pub(in crate::engine) const USER_NETWORK: &str = "user";
+
+/// Builds the name of a volume: `NAME.UID8.SUFFIX`.
+pub(super) fn volume(pool: &str, name: &Name, uid: Uid, suffix: &str) -> VolumeRef {
+    VolumeRef {
+        pool: pool.to_owned(),
+        name: format!("{name}.{}.{suffix}", uid.short()),
+    }
+}
+
+/// Builds the reservation of an interface that has an address.
+pub(super) fn reservation(nic: &NicRecord, host: &Name) -> Option<Reservation> {
+    let (network, mac) = (nic.network.clone(), nic.mac.to_string());
+    nic.ip.map(|ip| Reservation {
+        network,
+        mac,
+        ip,
+        host: host.clone(),
+    })
+}
+
+/// Twenty hex digits of the identity: the most that a virtio serial holds.
+fn serial(uid: Uid) -> String {
+    uid.to_string().replace('-', "").chars().take(20).collect()
+}
+
+/// Works out the size of a spec.
+///
+/// # Errors
+/// Usage with the candidates, for an unknown type.
+pub(super) fn size(world: &World, spec: &InstanceSpec) -> Result<crate::api::Size> {
+    let types = world.types()?;
+    let lookup = |name: &str| {
+        let found = types
+            .iter()
+            .find(|t| t.metadata.name.as_ref().is_some_and(|n| n.as_str() == name));
+        found.map(|t| t.spec.clone())
+    };
+    manifest::size(spec, lookup).map_err(|unknown| {
+        let names: Vec<&str> = types
+            .iter()
+            .filter_map(|t| t.metadata.name.as_ref().map(Name::as_str))
+            .collect();
+        unknown_reference("instance type", &unknown, &names, "kvmctl types list")
+    })
+}
+
+/// Words an unknown image, type or network, with the candidates.
+pub(super) fn unknown_reference(what: &str, name: &str, known: &[&str], list: &str) -> Error {
+    let mut error = Error::usage(format!("there is no {what} {name:?}"));
+    if let Some(near) = did_you_mean(name, known.iter().copied()) {
+        error = error.hint(format!("did you mean {near:?}?"));
+    }
+    let candidates = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    error.caused_by(format!("known: {candidates}")).hint(list)
+}
+
+fn networks(world: &World, spec: &InstanceSpec) -> Result<Vec<(NetworkAttachment, NetworkFacts)>> {
+    let host = world.host()?;
+    let default = NetworkAttachment {
+        name: world.settings().network.clone(),
+        ip: None,
+        mac: None,
+        model: None,
+    };
+    let wanted = if spec.networks.is_empty() {
+        vec![default]
+    } else {
+        spec.networks.clone()
+    };
+    let mut found = Vec::new();
+    for attachment in wanted {
+        if attachment.name == USER_NETWORK {
+            found.push((attachment, NetworkFacts::user(USER_NETWORK)));
+            continue;
+        }
+        let network = match host.network(&attachment.name) {
+            Ok(network) => network,
+            Err(e) if e.is_not_found() => {
+                let known: Vec<String> = host.networks()?.into_iter().map(|n| n.name).collect();
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                return Err(unknown_reference(
+                    "network",
+                    &attachment.name,
+                    &known,
+                    "kvmctl setup",
+                ));
+            }
+            Err(e) => return Err(e.into()),
+        };
+        if !network.is_active()? {
+            return Err(
+                Error::conflict(format!("network {:?} is not active", attachment.name))
+                    .hint(format!("virsh net-start {}", attachment.name))
+                    .hint("kvmctl setup"),
+            );
+        }
+        found.push((attachment, NetworkFacts::read(&network.definition()?)?));
+    }
+    Ok(found)
+}
+
+fn env(world: &World, spec: &InstanceSpec) -> Result<Vec<EnvEntry>> {
+    spec.env
+        .iter()
+        .map(|var| {
+            let name: EnvName = var.name.clone();
+            match (&var.value, &var.value_from) {
+                (Some(value), _) => Ok(EnvEntry {
+                    name,
+                    value: value.clone(),
+                    secret: false,
+                }),
+                (None, Some(source)) => {
+                    let wanted = &source.secret;
+                    let secret = world.secret(&wanted.name).map_err(|e| {
+                        Error::usage(format!("env {name}: {}", e.message())).hint(format!(
+                            "kvmctl secrets create {} --from-file {}=FILE",
+                            wanted.name, wanted.key
+                        ))
+                    })?;
+                    let value = secret.data.get(&wanted.key).ok_or_else(|| {
+                        Error::usage(format!(
+                            "env {name}: secret {:?} has no key {:?}",
+                            wanted.name.as_str(),
+                            wanted.key.as_str()
+                        ))
+                    })?;
+                    Ok(EnvEntry {
+                        name,
+                        value: value.expose().to_owned(),
+                        secret: true,
+                    })
+                }
+                (None, None) => Ok(EnvEntry {
+                    name,
+                    value: String::new(),
+                    secret: false,
+                }),
+            }
+        })
+        .collect()
+}
+
+fn firmware(spec: &InstanceSpec, image: &StoredImage) -> Firmware {
+    use crate::image::catalogue::Firmware as Boots;
+    match (spec.firmware, image.image.firmware) {
+        (Some(wanted), _) => wanted,
+        (None, Some(Boots::Uefi)) => Firmware::Uefi,
+        (None, _) => Firmware::Bios,
+    }
+}

@@ -1,0 +1,294 @@
+//! `store rebuild`: the store from libvirt, the pool and the seeds.
+//!
+//! What stands in a domain's metadata as a hash is taken from the seed, where it still is; user-data
+//! whose seed was scrubbed stays a hash, which is enough to see that it has not changed.
+
+use std::path::Path;
+
+use crate::api::{InstanceSpec, Name, Timestamp, Uid};
+use crate::cloudinit::{RecoveredInput, Seed, iso_read};
+use crate::error::{Error, Result};
+use crate::image::ImageRecord;
+use crate::libvirt::xml::domain::DomainXml;
+use crate::libvirt::{Domain, ObjectMetadata};
+use crate::net::Mac;
+use crate::observe::{NetworkFacts, StoredImage, World, index_row};
+use crate::store::{
+    FileRecord, InstanceRecord, LastApplied, NicRecord, STORE_WAIT, SeedState, SlotTable,
+};
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Rebuilt {
+    instances: Vec<String>,
+    images: Vec<String>,
+    incomplete: Vec<String>,
+}
+
+impl Rebuilt {
+    /// Returns what was found, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .instances
+            .iter()
+            .map(|n| format!("instance/{n} rebuilt"))
+            .collect();
+        lines.extend(self.images.iter().map(|n| format!("image/{n} rebuilt")));
+        lines.extend(self.incomplete.iter().cloned());
+        if lines.is_empty() {
+            lines.push("nothing that kvmctl manages was found".to_owned());
+        }
+        lines
+    }
+}
+
+/// Rebuilds what the store has not. Records that are there stay as they are.
+///
+/// # Errors
+/// What libvirt or the store refuses.
+pub fn run(world: &World) -> Result<Rebuilt> {
+    let mut rebuilt = Rebuilt::default();
+    images(world, &mut rebuilt)?;
+    let store = world.store()?;
+    for brief in world.host()?.domain_briefs()? {
+        let domain = world.host()?.domain_by_uid(brief.uid)?;
+        let Some(metadata) = domain.metadata_config()?.filter(|m| m.uid == brief.uid) else {
+            continue;
+        };
+        if store.get::<InstanceRecord>(&brief.uid)?.is_some() {
+            continue;
+        }
+        let record = record_of_domain(world, &domain)?;
+        if record
+            .spec
+            .user_data
+            .as_deref()
+            .is_some_and(|d| d.starts_with("***"))
+        {
+            rebuilt.incomplete.push(format!(
+                "instance/{}: its user-data is known only by its hash",
+                record.name
+            ));
+        }
+        save(world, &record, &metadata)?;
+        rebuilt.instances.push(record.name.to_string());
+    }
+    Ok(rebuilt)
+}
+
+fn save(world: &World, record: &InstanceRecord, metadata: &ObjectMetadata) -> Result<()> {
+    let store = world.store()?;
+    let lock = store.lock(STORE_WAIT)?;
+    store.put(record)?;
+    for nic in record.nics.iter().filter(|n| n.slot) {
+        if let (Some(network), Some(ip)) = (nic.network_uid, nic.ip) {
+            store.update_slots(&lock, network, &nic.network, |table: &mut SlotTable| {
+                table.give(ip, record.uid);
+                Ok::<(), Error>(())
+            })?;
+        }
+    }
+    let row = index_row(record.name.clone(), metadata, Some(record));
+    store.update_index_locked(&lock, |index| {
+        index.unmanaged.remove(&record.uid);
+        index.rows.insert(record.uid, row);
+    })?;
+    Ok(())
+}
+
+/// Builds the record of an instance that has none.
+///
+/// # Errors
+/// A conflict for a domain that is not ours; what libvirt refuses.
+pub(super) fn record_of_domain(world: &World, domain: &Domain) -> Result<InstanceRecord> {
+    let uid = domain.uid();
+    let metadata = domain
+        .metadata_config()?
+        .filter(|m| m.uid == uid)
+        .ok_or_else(|| {
+            Error::conflict(format!(
+                "domain {:?} is not managed by kvmctl",
+                domain.name()
+            ))
+        })?;
+    let name = Name::new(domain.name()).map_err(|e| Error::failed(e.to_string()))?;
+    let xml = domain.definition()?;
+    let mut spec: InstanceSpec = metadata
+        .spec
+        .as_deref()
+        .and_then(|t| serde_json::from_str(t).ok())
+        .unwrap_or_default();
+    let files = files(world, &xml)?;
+    let recovered = recovered(world, &xml);
+    let seed = fill(&mut spec, recovered, &files);
+    let nics = nics(world, &xml)?;
+    Ok(InstanceRecord {
+        uid,
+        name,
+        labels: metadata.labels.clone(),
+        annotations: metadata.annotations.clone(),
+        generation: metadata.generation,
+        created: metadata.creation.unwrap_or_else(Timestamp::now),
+        last_applied: Some(LastApplied {
+            labels: metadata.labels.clone(),
+            annotations: metadata.annotations.clone(),
+            spec: spec.clone(),
+        }),
+        spec,
+        image_sha256: metadata.extra.get("image-sha256").cloned(),
+        files,
+        nics,
+        ssh_host_key: metadata.extra.get("ssh-host-key").cloned(),
+        ssh_user: metadata.extra.get("ssh-user").cloned(),
+        seed,
+        adopted: metadata.extra.contains_key("adopted"),
+        deletion_timestamp: metadata.deletion,
+    })
+}
+
+/// Reads the seed's own record of what went into it.
+fn recovered(world: &World, xml: &DomainXml) -> Option<RecoveredInput> {
+    let path = xml.cdrom()?.path()?.to_owned();
+    let mut image = Vec::new();
+    world
+        .host()
+        .ok()?
+        .volume_by_path(&path)
+        .ok()?
+        .download(&mut image, 0, 0)
+        .ok()?;
+    let medium = iso_read::read(&image).ok()?;
+    Seed {
+        files: medium.files,
+    }
+    .recover()
+}
+
+/// Puts what the seed holds in the place of the hashes.
+fn fill(
+    spec: &mut InstanceSpec,
+    recovered: Option<RecoveredInput>,
+    files: &[FileRecord],
+) -> SeedState {
+    let Some(seed) = recovered else {
+        let any = files.iter().any(|f| f.volume.ends_with("seed.iso"));
+        return if any {
+            SeedState::Full
+        } else {
+            SeedState::Absent
+        };
+    };
+    for var in &mut spec.env {
+        let known = seed
+            .env
+            .iter()
+            .find(|e| e.name == var.name)
+            .and_then(|e| e.value.clone());
+        if let (Some(value), true) = (known, var.value.is_some()) {
+            var.value = Some(value);
+        }
+    }
+    if seed.run.len() == spec.run.len() {
+        spec.run = seed.run;
+    }
+    if seed.command.len() == spec.command.len() {
+        spec.command = seed.command;
+    }
+    if let (Some(bytes), true) = (seed.user_data, spec.user_data.is_some())
+        && let Ok(text) = String::from_utf8(bytes)
+    {
+        spec.user_data = Some(text);
+    }
+    if seed.sealed {
+        SeedState::Scrubbed
+    } else {
+        SeedState::Full
+    }
+}
+
+fn files(world: &World, xml: &DomainXml) -> Result<Vec<FileRecord>> {
+    let pool = &world.settings().pool;
+    let mut files = Vec::new();
+    let disks = xml
+        .hard_disks()
+        .chain(xml.cdrom())
+        .filter_map(|d| d.path().map(str::to_owned));
+    for path in disks.chain(xml.serial_log().map(str::to_owned)) {
+        let Some(volume) = Path::new(&path).file_name() else {
+            continue;
+        };
+        files.push(FileRecord {
+            pool: pool.clone(),
+            volume: volume.to_string_lossy().into_owned(),
+        });
+    }
+    Ok(files)
+}
+
+fn nics(world: &World, xml: &DomainXml) -> Result<Vec<NicRecord>> {
+    let host = world.host()?;
+    let mut nics = Vec::new();
+    for interface in &xml.devices.interfaces {
+        let Some(mac) = interface.mac().and_then(|m| m.parse::<Mac>().ok()) else {
+            continue;
+        };
+        let Some(network) = interface.network() else {
+            continue;
+        };
+        let facts = match host.network(network) {
+            Ok(found) => Some(NetworkFacts::read(&found.definition()?)?),
+            Err(e) if e.is_not_found() => None,
+            Err(e) => return Err(e.into()),
+        };
+        nics.push(NicRecord {
+            network: network.to_owned(),
+            network_uid: facts.as_ref().map(|f| f.uid),
+            mac,
+            ip: facts.as_ref().and_then(|f| f.address_of(mac)),
+            slot: facts.is_some_and(|f| f.slots.iter().any(|s| s.mac == mac)),
+        });
+    }
+    Ok(nics)
+}
+
+/// Images are known by their sidecars in the pool.
+fn images(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
+    let host = world.host()?;
+    let pool = match host.pool(&world.settings().pool) {
+        Ok(pool) => pool,
+        Err(e) if e.is_not_found() => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    pool.refresh()?;
+    let store = world.store()?;
+    for volume in pool.volumes()? {
+        if !volume.name.starts_with("kvmctl-image-") || !volume.name.ends_with(".json") {
+            continue;
+        }
+        let mut text = Vec::new();
+        volume.download(&mut text, 0, 1 << 20)?;
+        let Ok(image) = serde_json::from_slice::<ImageRecord>(trimmed(&text)) else {
+            continue;
+        };
+        if store.get::<StoredImage>(&image.name)?.is_some() {
+            continue;
+        }
+        rebuilt.images.push(image.name.to_string());
+        let lock = store.lock(STORE_WAIT)?;
+        store.put(&StoredImage {
+            uid: Uid::random(),
+            pool: pool.name.clone(),
+            image,
+            labels: Default::default(),
+            annotations: Default::default(),
+        })?;
+        drop(lock);
+    }
+    Ok(())
+}
+
+/// A raw volume may be padded.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|b| *b == b'}').map_or(0, |at| at + 1);
+    &text[..end]
+}

@@ -1,0 +1,146 @@
+//! `reconcile`: finishes what a killed run began, and finds what is not as it should be.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::instances;
+use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
+use crate::api::{API_VERSION, Instance, Kind, ObjectKey, ObjectMeta, Reporter};
+use crate::error::Result;
+use crate::observe::World;
+use crate::store::{InstanceRecord, Intent, IntentOp};
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// The object, as `instance/web`.
+    pub object: String,
+    /// What is wrong.
+    pub problem: String,
+    /// Whether it was mended.
+    pub mended: bool,
+    /// What was done, or why it could not be.
+    pub action: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.object, self.problem, self.action)
+    }
+}
+
+/// Finds what is to be done, and changes nothing.
+///
+/// # Errors
+/// What the store or libvirt refuses.
+pub fn check(world: &World) -> Result<Vec<Finding>> {
+    let mut findings: Vec<Finding> = intents(world)?
+        .into_iter()
+        .map(|intent| Finding {
+            object: key_of(&intent).to_string(),
+            problem: problem(&intent).to_owned(),
+            mended: false,
+            action: "kvmctl reconcile finishes it".to_owned(),
+        })
+        .collect();
+    findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
+    Ok(findings)
+}
+
+/// Finishes what was begun.
+///
+/// # Errors
+/// What the store or libvirt refuses; what goes wrong with one object is in its finding.
+pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for intent in intents(world)? {
+        super::signal::interrupted()?;
+        let key = key_of(&intent);
+        let finished = finish(world, &intent, reporter);
+        reporter.finished(&key);
+        findings.push(Finding {
+            object: key.to_string(),
+            problem: problem(&intent).to_owned(),
+            mended: finished.is_ok(),
+            action: finished.unwrap_or_else(|error| error.to_string()),
+        });
+    }
+    findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
+    Ok(findings)
+}
+
+fn intents(world: &World) -> Result<Vec<Intent>> {
+    let intents: Vec<Intent> = world.store_for_reading()?.all()?;
+    Ok(intents
+        .into_iter()
+        .filter(|i| i.kind == Kind::Instance)
+        .collect())
+}
+
+fn key_of(intent: &Intent) -> ObjectKey {
+    ObjectKey::new(intent.kind, intent.name.clone())
+}
+
+const fn problem(intent: &Intent) -> &'static str {
+    match intent.op {
+        IntentOp::Create => "was being created",
+        IntentOp::Update => "was being changed",
+        IntentOp::Delete => "was being deleted",
+        IntentOp::Adopt => "was being adopted",
+    }
+}
+
+fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<String> {
+    let key = key_of(intent);
+    let record = world
+        .store_for_reading()?
+        .get::<InstanceRecord>(&intent.uid)?;
+    if let (IntentOp::Create, Some(record)) = (intent.op, record) {
+        let instance = Instance {
+            api_version: API_VERSION.to_owned(),
+            kind: "Instance".to_owned(),
+            metadata: ObjectMeta {
+                labels: record.labels.clone(),
+                annotations: record.annotations.clone(),
+                ..ObjectMeta::named(record.name.clone())
+            },
+            spec: record.spec,
+            status: None,
+        };
+        let options = ApplyOptions {
+            mode: ApplyMode::Apply,
+            dry_run: DryRun::None,
+            wait: None,
+            error_unchanged: false,
+        };
+        instances::apply(world, &instance, &options, reporter)?;
+        return Ok("created".to_owned());
+    }
+    let options = DeleteOptions {
+        grace: 0,
+        ..DeleteOptions::default()
+    };
+    instances::delete(world, &key, &options, reporter)?;
+    Ok("deleted".to_owned())
+}
+
+/// Records whose domain was undefined by somebody else; their disks may hold data, so they are told
+/// and not touched.
+fn orphans(world: &World) -> Result<Vec<InstanceRecord>> {
+    let briefs = world.host()?.domain_briefs()?;
+    let pending: Vec<_> = intents(world)?.into_iter().map(|i| i.uid).collect();
+    let records: Vec<InstanceRecord> = world.store_for_reading()?.all()?;
+    let alive = |uid| briefs.iter().any(|b| b.uid == uid) || pending.contains(&uid);
+    Ok(records.into_iter().filter(|r| !alive(r.uid)).collect())
+}
+
+fn orphan(record: &InstanceRecord) -> Finding {
+    Finding {
+        object: format!("instance/{}", record.name),
+        problem: "has lost its domain".to_owned(),
+        mended: false,
+        action: format!("kvmctl delete instance {} removes its disks", record.name),
+    }
+}

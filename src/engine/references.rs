@@ -1,0 +1,129 @@
+//! What objects refer to must be there before anything is changed: in the same run, or on the host.
+
+use crate::api::{Kind, Name, Object, ObjectKey};
+use crate::error::{Error, Result, did_you_mean};
+use crate::manifest::{Reference, references};
+use crate::observe::World;
+
+/// Checks the references of all objects of a run.
+///
+/// # Errors
+/// Usage, with everything that is missing and the candidates.
+pub(super) fn check(world: &World, objects: &[Object]) -> Result<()> {
+    let here: Vec<ObjectKey> = objects.iter().filter_map(Object::key).collect();
+    let mut missing: Vec<Error> = Vec::new();
+    for object in objects {
+        for (path, reference) in references(object) {
+            if reference.key().is_some_and(|key| here.contains(&key)) {
+                continue;
+            }
+            if let Some(error) = find(world, &reference)? {
+                let who = object.key().map(|k| k.to_string()).unwrap_or_default();
+                missing.push(error.context(format!("{who}: {path}")));
+            }
+        }
+    }
+    match missing.len() {
+        0 => Ok(()),
+        1 => Err(flat(missing.remove(0))),
+        n => {
+            let sum = Error::usage(format!("{n} references cannot be resolved"));
+            let sum = missing
+                .iter()
+                .fold(sum, |sum, e| sum.caused_by(e.to_string()));
+            let hints = missing.iter().flat_map(|e| e.hints().to_vec());
+            Err(hints.fold(sum, Error::hint))
+        }
+    }
+}
+
+/// Puts place and fault into one line.
+fn flat(error: Error) -> Error {
+    let mut causes = error.causes().iter();
+    let first = causes.next().map(|c| format!(": {c}")).unwrap_or_default();
+    let flat = Error::new(error.kind(), format!("{}{first}", error.message()));
+    let flat = causes.fold(flat, Error::caused_by);
+    error.hints().iter().cloned().fold(flat, Error::hint)
+}
+
+fn find(world: &World, reference: &Reference) -> Result<Option<Error>> {
+    match reference {
+        Reference::Image(name) => image(world, name),
+        Reference::InstanceType(name) => instance_type(world, name),
+        Reference::Network(name) => network(world, name),
+        Reference::SecretKey { name, key } => secret(world, name, key),
+    }
+}
+
+fn unknown(what: &str, name: &str, known: &[String], list: &str) -> Error {
+    let error = Error::usage(format!("there is no {what} {name:?}"));
+    let error = match did_you_mean(name, known.iter().map(String::as_str)) {
+        Some(near) => error.hint(format!("did you mean {near:?}?")),
+        None => error,
+    };
+    let candidates = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    error.caused_by(format!("known: {candidates}")).hint(list)
+}
+
+fn image(world: &World, name: &str) -> Result<Option<Error>> {
+    if world.stored_image(name)?.is_some() || world.catalogue()?.entry(name).is_ok() {
+        return Ok(None);
+    }
+    let images = world.images()?;
+    let known: Vec<String> = images
+        .iter()
+        .filter_map(|i| i.metadata.name.as_ref().map(Name::to_string))
+        .collect();
+    Ok(Some(unknown("image", name, &known, "kvmctl images list")))
+}
+
+fn instance_type(world: &World, name: &str) -> Result<Option<Error>> {
+    if world.type_spec(name)?.is_some() {
+        return Ok(None);
+    }
+    let types = world.types()?;
+    let known: Vec<String> = types
+        .iter()
+        .filter_map(|t| t.metadata.name.as_ref().map(Name::to_string))
+        .collect();
+    Ok(Some(unknown(
+        "instance type",
+        name,
+        &known,
+        "kvmctl types list",
+    )))
+}
+
+fn network(world: &World, name: &str) -> Result<Option<Error>> {
+    let host = world.host()?;
+    if name == super::instances::USER_NETWORK {
+        return Ok(None);
+    }
+    match host.network(name) {
+        Ok(_) => Ok(None),
+        Err(e) if e.is_not_found() => {
+            let known: Vec<String> = host.networks()?.into_iter().map(|n| n.name).collect();
+            Ok(Some(unknown("network", name, &known, "kvmctl setup")))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn secret(world: &World, name: &Name, key: &str) -> Result<Option<Error>> {
+    let hint = format!("kvmctl secrets create {name} --from-file {key}=FILE");
+    match world.secret(name) {
+        Ok(secret) if secret.data.keys().any(|k| k.as_str() == key) => Ok(None),
+        Ok(_) => {
+            let message = format!("{} {:?} has no key {key:?}", Kind::Secret, name.as_str());
+            Ok(Some(Error::usage(message).hint(hint)))
+        }
+        Err(e) if e.kind() == crate::error::Kind::NotFound => {
+            Ok(Some(Error::usage(e.message()).hint(hint)))
+        }
+        Err(e) => Err(e),
+    }
+}

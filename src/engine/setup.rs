@@ -1,0 +1,349 @@
+//! `setup`: what a fresh host lacks: the store, the pool, the network. What is there is started at the
+//! most, never changed.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+
+use crate::api::{Reporter, Uid};
+use crate::error::{Error, Result};
+use crate::libvirt::xml::network::{
+    BridgeXml, DhcpHostXml, DhcpXml, ForwardXml, IpXml, NetworkXml, RangeXml,
+};
+use crate::net::slots;
+use crate::net::subnet::{free_range, overlap};
+use crate::observe::World;
+
+/// How to set up.
+#[derive(Debug, Clone)]
+pub struct SetupOptions {
+    /// Folder of the pool, if it has to be made.
+    pub pool_path: Option<PathBuf>,
+    /// Range of the network, if it has to be made.
+    pub cidr: Option<Ipv4Net>,
+    /// Try whether KVM really runs a guest.
+    pub probe: bool,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Make the store.
+    MakeStore(PathBuf),
+    /// Make the pool.
+    MakePool(PathBuf),
+    /// Start the pool.
+    StartPool,
+    /// Let the pool start with the host.
+    AutostartPool,
+    /// Make the network.
+    MakeNetwork {
+        /// Its range.
+        cidr: Ipv4Net,
+        /// Why it is not the usual one.
+        instead_of: Option<Ipv4Net>,
+    },
+    /// Give the unused network address slots.
+    AddSlots,
+    /// Start the network.
+    StartNetwork,
+    /// Let the network start with the host.
+    AutostartNetwork,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct SetupPlan {
+    tasks: Vec<Task>,
+    pool: String,
+    network: String,
+}
+
+impl SetupPlan {
+    /// Returns whether everything is there already.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Returns what is to be done, a line each, or that nothing is.
+    pub fn lines(&self) -> Vec<String> {
+        if self.tasks.is_empty() {
+            return vec![format!(
+                "Everything is set up: pool {:?}, network {:?}.",
+                self.pool, self.network
+            )];
+        }
+        self.tasks
+            .iter()
+            .map(|t| self.describe(t, "make", "start"))
+            .collect()
+    }
+
+    fn describe(&self, task: &Task, make: &str, start: &str) -> String {
+        let (pool, network) = (&self.pool, &self.network);
+        match task {
+            Task::MakeStore(path) => format!("{make} the store {}", path.display()),
+            Task::MakePool(path) => format!("{make} pool {pool:?} in {}", path.display()),
+            Task::StartPool => format!("{start} pool {pool:?}"),
+            Task::AutostartPool => format!("let pool {pool:?} start with the host"),
+            Task::MakeNetwork {
+                cidr,
+                instead_of: None,
+            } => {
+                format!("{make} NAT network {network:?}, {cidr}")
+            }
+            Task::MakeNetwork {
+                cidr,
+                instead_of: Some(taken),
+            } => {
+                format!("{make} NAT network {network:?}, {cidr} ({taken} is in use on this host)")
+            }
+            Task::AddSlots => format!("give network {network:?} address slots for instances"),
+            Task::StartNetwork => format!("{start} network {network:?}"),
+            Task::AutostartNetwork => format!("let network {network:?} start with the host"),
+        }
+    }
+}
+
+/// The usual range of libvirt's default network.
+const USUAL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 122, 0), 24);
+
+/// Finds out what is missing.
+///
+/// # Errors
+/// What libvirt refuses; usage for a range that is taken.
+pub fn plan(world: &World, options: &SetupOptions) -> Result<SetupPlan> {
+    let host = world.host()?;
+    let settings = world.settings();
+    let mut tasks = Vec::new();
+    if !world.store_for_reading()?.exists() {
+        tasks.push(Task::MakeStore(world.store_path()));
+    }
+    match host.pool(&settings.pool) {
+        Ok(pool) => {
+            if !pool.is_active()? {
+                tasks.push(Task::StartPool);
+            }
+            if !pool.autostart()? {
+                tasks.push(Task::AutostartPool);
+            }
+        }
+        Err(e) if e.is_not_found() => {
+            tasks.push(Task::MakePool(pool_path(world, options)?));
+            tasks.extend([Task::StartPool, Task::AutostartPool]);
+        }
+        Err(e) => return Err(e.into()),
+    }
+    if !host.is_session() {
+        network_tasks(world, options, &mut tasks)?;
+    }
+    Ok(SetupPlan {
+        tasks,
+        pool: settings.pool.clone(),
+        network: settings.network.clone(),
+    })
+}
+
+fn network_tasks(world: &World, options: &SetupOptions, tasks: &mut Vec<Task>) -> Result<()> {
+    let host = world.host()?;
+    let name = &world.settings().network;
+    match host.network(name) {
+        Ok(network) => {
+            let active = network.is_active()?;
+            if !active {
+                if wants_slots(&network.definition()?) {
+                    tasks.push(Task::AddSlots);
+                }
+                tasks.push(Task::StartNetwork);
+            }
+            if !network.autostart()? {
+                tasks.push(Task::AutostartNetwork);
+            }
+        }
+        Err(e) if e.is_not_found() => {
+            let (cidr, instead_of) = range(world, options)?;
+            tasks.push(Task::MakeNetwork { cidr, instead_of });
+            tasks.extend([Task::StartNetwork, Task::AutostartNetwork]);
+        }
+        Err(e) => return Err(e.into()),
+    }
+    Ok(())
+}
+
+/// A network that nobody has used yet and that hands out addresses itself.
+fn wants_slots(xml: &NetworkXml) -> bool {
+    let dhcp = xml.ipv4().and_then(|ip| ip.dhcp.as_ref());
+    xml.subnet().is_some() && dhcp.is_some_and(|d| d.hosts.is_empty())
+}
+
+fn pool_path(world: &World, options: &SetupOptions) -> Result<PathBuf> {
+    if let Some(path) = &options.pool_path {
+        return std::path::absolute(path)
+            .map_err(|e| Error::usage("--pool-path is no path").caused_by(e));
+    }
+    if world.host()?.is_session() {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let home =
+            home.ok_or_else(|| Error::usage("HOME is not set").hint("--pool-path FOLDER"))?;
+        return Ok(home.join(".local/share/libvirt/images"));
+    }
+    Ok(PathBuf::from("/var/lib/libvirt/images"))
+}
+
+fn range(world: &World, options: &SetupOptions) -> Result<(Ipv4Net, Option<Ipv4Net>)> {
+    let used = used_ranges(world)?;
+    if let Some(cidr) = options.cidr {
+        return match used.iter().find(|u| overlap(**u, cidr)) {
+            Some(taken) => Err(Error::conflict(format!(
+                "{cidr} overlaps {taken}, which is in use on this host"
+            ))),
+            None => Ok((cidr, None)),
+        };
+    }
+    let cidr = free_range(&used)?;
+    Ok((cidr, (cidr != USUAL).then_some(USUAL)))
+}
+
+/// Ranges of libvirt's networks, and, on this machine, of its routes.
+fn used_ranges(world: &World) -> Result<Vec<Ipv4Net>> {
+    let host = world.host()?;
+    let mut used = Vec::new();
+    for network in host.networks()? {
+        used.extend(network.definition()?.subnet());
+    }
+    if host.is_local() {
+        used.extend(crate::host::routes());
+    }
+    Ok(used)
+}
+
+/// Does what was planned, and returns what was done.
+///
+/// # Errors
+/// What libvirt refuses; a failed start of a new network leaves nothing defined.
+pub fn run(world: &World, plan: SetupPlan, reporter: &dyn Reporter) -> Result<Vec<String>> {
+    let mut done = Vec::new();
+    let _ = reporter;
+    for task in &plan.tasks {
+        super::signal::interrupted()?;
+        perform(world, &plan, task)?;
+        done.push(plan.describe(task, "made", "started"));
+    }
+    Ok(done)
+}
+
+fn perform(world: &World, plan: &SetupPlan, task: &Task) -> Result<()> {
+    let host = world.host()?;
+    match task {
+        Task::MakeStore(_) => world.store().map(drop),
+        Task::MakePool(path) => {
+            let pool = host.define_directory_pool(&plan.pool, path)?;
+            Ok(pool.build()?)
+        }
+        Task::StartPool => Ok(host.pool(&plan.pool)?.start()?),
+        Task::AutostartPool => Ok(host.pool(&plan.pool)?.set_autostart(true)?),
+        Task::MakeNetwork { cidr, .. } => {
+            host.define_network(&network(&plan.network, *cidr)?)?;
+            Ok(())
+        }
+        Task::AddSlots => add_slots(world, &plan.network),
+        Task::StartNetwork => {
+            let network = host.network(&plan.network)?;
+            network.start().map_err(|e| {
+                if plan
+                    .tasks
+                    .iter()
+                    .any(|t| matches!(t, Task::MakeNetwork { .. }))
+                {
+                    // What was made a moment ago and cannot start helps nobody.
+                    let _ = network.undefine();
+                }
+                Error::from(e)
+            })
+        }
+        Task::AutostartNetwork => Ok(host.network(&plan.network)?.set_autostart(true)?),
+    }
+}
+
+/// Builds a NAT network whose every address but a few dynamic ones has a slot.
+fn network(name: &str, cidr: Ipv4Net) -> Result<NetworkXml> {
+    let uid = Uid::random();
+    let gateway = cidr
+        .hosts()
+        .next()
+        .ok_or_else(|| Error::usage(format!("{cidr} has no address")))?;
+    let plan = slots::plan(uid, cidr, gateway, slots::shared_network_dynamic(cidr))?;
+    let range = |r: &crate::net::subnet::Range| RangeXml {
+        start: IpAddr::V4(r.start),
+        end: IpAddr::V4(r.end),
+    };
+    let hosts = plan
+        .hosts
+        .iter()
+        .map(|h| DhcpHostXml::new(&h.mac.to_string(), IpAddr::V4(h.ip), None));
+    Ok(NetworkXml {
+        name: name.to_owned(),
+        uuid: Some(uid),
+        metadata: None,
+        forward: Some(ForwardXml {
+            mode: Some("nat".to_owned()),
+            dev: None,
+            interfaces: Vec::new(),
+        }),
+        bridge: Some(BridgeXml {
+            name: None,
+            stp: Some("on".to_owned()),
+            delay: Some("0".to_owned()),
+        }),
+        mtu: None,
+        mac: None,
+        domain: None,
+        ips: vec![IpXml {
+            family: None,
+            address: IpAddr::V4(gateway),
+            netmask: None,
+            prefix: Some(cidr.prefix_len()),
+            dhcp: Some(DhcpXml {
+                ranges: plan.dynamic.iter().map(range).collect(),
+                hosts: hosts.collect(),
+            }),
+        }],
+    })
+}
+
+/// Gives a network that nobody has used yet slots in the upper part of its range; everything else of
+/// its definition stays.
+fn add_slots(world: &World, name: &str) -> Result<()> {
+    use crate::libvirt::xml::tree::Element;
+    let host = world.host()?;
+    let network = host.network(name)?;
+    let xml = network.definition()?;
+    let (Some(uid), Some(cidr), Some(ip)) = (xml.uuid, xml.subnet(), xml.ipv4()) else {
+        return Err(Error::failed(format!("network {name:?} has no IPv4 range")));
+    };
+    let IpAddr::V4(gateway) = ip.address else {
+        return Err(Error::failed(format!("network {name:?} has no IPv4 range")));
+    };
+    let plan = slots::plan(uid, cidr, gateway, slots::shared_network_dynamic(cidr))?;
+    let mut root = Element::parse(&network.definition_text()?)?;
+    let dhcp = root
+        .get_mut("ip/dhcp")
+        .ok_or_else(|| Error::failed(format!("network {name:?} has no DHCP")))?;
+    dhcp.remove_where(|e| e.local_name() == "range");
+    for range in &plan.dynamic {
+        dhcp.push(
+            Element::new("range")
+                .with("start", range.start.to_string())
+                .with("end", range.end.to_string()),
+        );
+    }
+    for slot in &plan.hosts {
+        dhcp.push(
+            Element::new("host")
+                .with("mac", slot.mac.to_string())
+                .with("ip", slot.ip.to_string()),
+        );
+    }
+    Ok(network.redefine(host, &root.to_string())?)
+}

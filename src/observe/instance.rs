@@ -1,0 +1,285 @@
+//! Looking at one instance: its record, its domain, and, where it is booting, what the guest says.
+
+use super::phase::{phase_of, ready_condition};
+use super::world::{World, not_found};
+use crate::api::{
+    API_VERSION, Accelerator, AddressSource, AddressStatus, CloudInitStatus, Condition,
+    ConditionStatus, Instance, InstanceSpec, InstanceStatus, Kind, Name, ObjectMeta, Phase,
+    Quantity, Uid,
+};
+use crate::error::Result;
+use crate::libvirt::{Domain, DomainBrief, ObjectMetadata};
+use crate::store::{InstanceRecord, Intent, Verdict};
+
+impl World {
+    /// Looks an instance up by name, managed or not.
+    ///
+    /// # Errors
+    /// `NotFound` with a suggestion.
+    pub fn instance(&self, name: &Name) -> Result<Instance> {
+        let intents = self.intents()?;
+        let intent = intents.into_values().find(|i| i.name == *name);
+        match self.host()?.domain(name.as_str()) {
+            Ok(domain) => {
+                self.instance_of_domain(&domain, intent.filter(|i| i.uid == domain.uid()))
+            }
+            Err(e) if e.is_not_found() => match intent {
+                Some(intent) => pending(self, &intent),
+                None => {
+                    let briefs = self.host()?.domain_briefs()?;
+                    Err(not_found(
+                        Kind::Instance,
+                        name,
+                        briefs.iter().map(|b| b.name.as_str()),
+                    ))
+                }
+            },
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Looks at the domain of a listing's line; nothing if it has gone in the meantime.
+    pub(super) fn whole(&self, brief: &DomainBrief) -> Result<Option<Instance>> {
+        let intent = self.intents()?.remove(&brief.uid);
+        match self.host()?.domain_by_uid(brief.uid) {
+            Ok(domain) => self.instance_of_domain(&domain, intent).map(Some),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn instance_of_domain(&self, domain: &Domain, intent: Option<Intent>) -> Result<Instance> {
+        let uid = domain.uid();
+        let metadata = domain.metadata_config()?.filter(|m| m.uid == uid);
+        let record: Option<InstanceRecord> = match &metadata {
+            Some(_) => self.store_for_reading()?.get(&uid)?,
+            None => None,
+        };
+        let verdict = self.verdict_of(domain)?;
+        let name = Name::new(domain.name())
+            .or_else(|_| Name::new(uid.to_string()))
+            .map_err(|e| crate::error::Error::failed(e.to_string()))?;
+        let mut instance = match (&record, &metadata) {
+            (Some(record), _) => of_record(record),
+            (None, Some(metadata)) => of_metadata(name, metadata),
+            (None, None) => instance_of_record(name, uid, InstanceSpec::default()),
+        };
+        instance.metadata.deletion_timestamp = intent.as_ref().and_then(|i| i.deletion_timestamp);
+        instance.status =
+            Some(self.status(domain, record.as_ref(), metadata.as_ref(), intent, verdict)?);
+        Ok(instance)
+    }
+
+    fn status(
+        &self,
+        domain: &Domain,
+        record: Option<&InstanceRecord>,
+        metadata: Option<&ObjectMetadata>,
+        intent: Option<Intent>,
+        verdict: Option<Verdict>,
+    ) -> Result<InstanceStatus> {
+        let state = domain.state()?;
+        let (phase, reason) = phase_of(state, intent.as_ref(), verdict.as_ref());
+        let xml = domain.live()?;
+        let addresses = addresses(record, metadata, domain, metadata.is_none());
+        let address = addresses.iter().find_map(|a| match a.address {
+            std::net::IpAddr::V4(ip) => Some(ip),
+            std::net::IpAddr::V6(_) => None,
+        });
+        let message = intent
+            .and_then(|i| i.message)
+            .or_else(|| verdict.as_ref().and_then(|v| v.message.clone()));
+        Ok(InstanceStatus {
+            phase,
+            reason,
+            message,
+            managed: metadata.is_some(),
+            address,
+            addresses,
+            conditions: conditions(phase, verdict.as_ref()),
+            accelerator: Some(if xml.is_kvm() {
+                Accelerator::Kvm
+            } else {
+                Accelerator::Tcg
+            }),
+            cpus: Some(xml.cpus()),
+            memory: xml.memory_bytes().and_then(Quantity::from_bytes),
+            cloud_init: cloud_init(verdict.as_ref()),
+            observed_generation: metadata.map(|m| m.generation),
+        })
+    }
+
+    /// Returns the verdict on this run of a domain: it stands in the live metadata, and is gone when
+    /// the domain stops.
+    ///
+    /// # Errors
+    /// What libvirt refuses.
+    pub fn verdict_of(&self, domain: &Domain) -> Result<Option<Verdict>> {
+        let Some(run) = domain.run_id() else {
+            return Ok(None);
+        };
+        let live = match domain.metadata_live() {
+            Ok(live) => live,
+            Err(e) if e.is_not_now() || e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let text = live.and_then(|m| m.verdict);
+        let verdict: Option<Verdict> = text.and_then(|t| serde_json::from_str(&t).ok());
+        Ok(verdict.filter(|v| v.domain_id == Some(run)))
+    }
+}
+
+fn conditions(phase: Phase, verdict: Option<&Verdict>) -> Vec<Condition> {
+    let mut conditions = vec![ready_condition(phase, verdict)];
+    if let Some(verdict) = verdict {
+        let done = verdict.ready == ConditionStatus::True;
+        let status = if done {
+            ConditionStatus::True
+        } else {
+            ConditionStatus::False
+        };
+        let mut booted = Condition::new(
+            "CloudInitDone",
+            status,
+            verdict.reason.as_deref().unwrap_or("Done"),
+        );
+        booted.last_transition_time = Some(verdict.since);
+        conditions.push(booted);
+    }
+    conditions
+}
+
+fn cloud_init(verdict: Option<&Verdict>) -> Option<CloudInitStatus> {
+    verdict.map(|v| CloudInitStatus {
+        status: v.status.clone().unwrap_or_else(|| "unknown".to_owned()),
+        stage: None,
+        errors: v
+            .message
+            .iter()
+            .filter(|_| v.ready == ConditionStatus::False)
+            .flat_map(|m| m.split("; ").map(str::to_owned))
+            .collect(),
+        source: None,
+    })
+}
+
+/// The reserved addresses; of a domain that has none, what leases and the neighbour table show.
+fn addresses(
+    record: Option<&InstanceRecord>,
+    metadata: Option<&ObjectMetadata>,
+    domain: &Domain,
+    ask: bool,
+) -> Vec<AddressStatus> {
+    use crate::libvirt::AddressQuery;
+    let mut found: Vec<AddressStatus> = Vec::new();
+    for nic in record.iter().flat_map(|r| &r.nics) {
+        if let Some(ip) = nic.ip {
+            found.push(AddressStatus {
+                address: ip.into(),
+                network: Some(nic.network.clone()),
+                mac: Some(nic.mac.to_string()),
+                source: AddressSource::Reservation,
+            });
+        }
+    }
+    let reserved = metadata
+        .and_then(|m| m.extra.get("address"))
+        .and_then(|a| a.parse().ok());
+    if let (true, Some(address)) = (found.is_empty(), reserved) {
+        let source = AddressSource::Reservation;
+        found.push(AddressStatus {
+            address,
+            network: None,
+            mac: None,
+            source,
+        });
+    }
+    if found.is_empty() || ask {
+        let queries = [
+            (AddressQuery::Lease, AddressSource::Lease),
+            (AddressQuery::Arp, AddressSource::Arp),
+        ];
+        for (query, source) in queries {
+            if !found.is_empty() {
+                break;
+            }
+            // A domain that is off, or a driver that cannot say, has no addresses to show.
+            for seen in domain.addresses(query).unwrap_or_default() {
+                let (address, mac) = (seen.ip, seen.mac);
+                found.push(AddressStatus {
+                    address,
+                    network: None,
+                    mac,
+                    source,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// An instance that was begun and has no domain.
+pub(super) fn pending(world: &World, intent: &Intent) -> Result<Instance> {
+    let record = world
+        .store_for_reading()?
+        .get::<InstanceRecord>(&intent.uid)?;
+    let mut instance = match &record {
+        Some(record) => of_record(record),
+        None => instance_of_record(intent.name.clone(), intent.uid, InstanceSpec::default()),
+    };
+    let (phase, reason) = phase_of(crate::libvirt::DomainState::Off, Some(intent), None);
+    instance.metadata.deletion_timestamp = intent.deletion_timestamp;
+    instance.status = Some(InstanceStatus {
+        phase,
+        reason,
+        message: intent.message.clone().or_else(|| {
+            Some(format!("process {} ended before it was done; repeat the command, delete it or run kvmctl reconcile", intent.pid))
+        }),
+        managed: true,
+        address: intent.nics.iter().find_map(|n| n.ip),
+        addresses: Vec::new(),
+        conditions: vec![ready_condition(phase, None)],
+        accelerator: None,
+        cpus: None,
+        memory: None,
+        cloud_init: None,
+        observed_generation: None,
+    });
+    Ok(instance)
+}
+
+/// Builds an instance without status.
+pub(super) fn instance_of_record(name: Name, uid: Uid, spec: InstanceSpec) -> Instance {
+    Instance {
+        api_version: API_VERSION.to_owned(),
+        kind: "Instance".to_owned(),
+        metadata: ObjectMeta {
+            uid: Some(uid),
+            ..ObjectMeta::named(name)
+        },
+        spec,
+        status: None,
+    }
+}
+
+fn of_record(record: &InstanceRecord) -> Instance {
+    let mut instance = instance_of_record(record.name.clone(), record.uid, record.spec.clone());
+    instance.metadata.labels = record.labels.clone();
+    instance.metadata.annotations = record.annotations.clone();
+    instance.metadata.creation_timestamp = Some(record.created);
+    instance.metadata.generation = Some(record.generation);
+    instance
+}
+
+fn of_metadata(name: Name, metadata: &ObjectMetadata) -> Instance {
+    let spec = metadata
+        .spec
+        .as_deref()
+        .and_then(|t| serde_json::from_str(t).ok());
+    let mut instance = instance_of_record(name, metadata.uid, spec.unwrap_or_default());
+    instance.metadata.labels = metadata.labels.clone();
+    instance.metadata.annotations = metadata.annotations.clone();
+    instance.metadata.creation_timestamp = metadata.creation;
+    instance.metadata.generation = Some(metadata.generation);
+    instance
+}
