@@ -157,10 +157,10 @@ mod tests {
         let text = unknown_field().snippet(Level::ERROR, &Renderer::plain());
         insta::assert_snapshot!(text, @r#"
         error: unknown field "spec.cpu"
-          --> web.yaml (document 2):7:3
-           |
-        7  |   cpu: 2
-           |   ^^^ did you mean "cpus"?
+         --> web.yaml (document 2):7:3
+          |
+        7 |   cpu: 2
+          |   ^^^ did you mean "cpus"?
         "#);
     }
 

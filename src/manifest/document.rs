@@ -134,6 +134,11 @@ impl Document {
         })
     }
 
+    /// Returns whether the document may hold a Secret, whose lines no message shows.
+    pub(super) fn mentions_secrets(&self) -> bool {
+        self.whole[self.range.clone()].contains("Secret")
+    }
+
     /// Returns how many bytes long the document is.
     pub(super) const fn len(&self) -> usize {
         self.range.end - self.range.start

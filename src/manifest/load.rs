@@ -208,3 +208,179 @@ fn text_of(name: &str, bytes: Vec<u8>) -> Result<Source, LoadError> {
         text,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Place(TempDir);
+
+    impl Place {
+        fn new(files: &[(&str, &[u8])]) -> Self {
+            let place = Self(tempfile::tempdir().unwrap());
+            for (name, content) in files {
+                let path = place.path(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+            }
+            place
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// Loads paths below the place; returns the names below it.
+        fn load(&self, inputs: &[&str], recursion: Recursion) -> Result<Vec<String>, String> {
+            let inputs: Vec<_> = inputs
+                .iter()
+                .map(|i| self.path(i).to_str().unwrap().to_owned())
+                .collect();
+            let top = format!("{}/", self.0.path().display());
+            let mut fetch = |_: &str, _: usize| unreachable!();
+            match load(&inputs, recursion, "apply", &mut io::empty(), &mut fetch) {
+                Ok(sources) => Ok(sources.iter().map(|s| s.name.replace(&top, "")).collect()),
+                Err(error) => Err(Error::from(error).to_string().replace(&top, "")),
+            }
+        }
+
+        fn error(&self, name: &str) -> String {
+            self.load(&[name], Recursion::TopLevel).unwrap_err()
+        }
+    }
+
+    fn from_stdin(text: &[u8]) -> Result<Vec<Source>, LoadError> {
+        let mut fetch = |_: &str, _: usize| unreachable!();
+        let mut text = text;
+        load(
+            &["-".to_owned()],
+            Recursion::TopLevel,
+            "apply",
+            &mut text,
+            &mut fetch,
+        )
+    }
+
+    #[test]
+    fn directories_give_their_manifests_sorted() {
+        let place = Place::new(&[
+            ("d/b.yaml", b"b: 1"),
+            ("d/a.yml", b"a: 1"),
+            ("d/c.json", b"{}"),
+            ("d/readme.md", b"x"),
+            ("d/e.yaml.bak", b"x"),
+            ("d/sub/z.yaml", b"z: 1"),
+        ]);
+        let top = place.load(&["d"], Recursion::TopLevel).unwrap();
+        assert_eq!(top, ["d/a.yml", "d/b.yaml", "d/c.json"]);
+        let all = place.load(&["d"], Recursion::All).unwrap();
+        assert_eq!(all, ["d/a.yml", "d/b.yaml", "d/c.json", "d/sub/z.yaml"]);
+        let twice = place
+            .load(&["d/c.json", "d/a.yml"], Recursion::TopLevel)
+            .unwrap();
+        assert_eq!(twice, ["d/c.json", "d/a.yml"], "in the order given");
+    }
+
+    #[test]
+    fn patterns_are_expanded_unless_a_file_has_that_name() {
+        let place = Place::new(&[("x/a.yaml", b"a"), ("y/a.yaml", b"a"), ("x/[b].yaml", b"b")]);
+        let found = place.load(&["*/a.y?ml"], Recursion::TopLevel).unwrap();
+        assert_eq!(found, ["x/a.yaml", "y/a.yaml"]);
+        let found = place.load(&["x/[b].yaml"], Recursion::TopLevel).unwrap();
+        assert_eq!(found, ["x/[b].yaml"]);
+        insta::assert_snapshot!(
+            place.error("z*.yaml").replace(place.0.path().to_str().unwrap(), ""),
+            @r#"the path "z*.yaml" does not exist"#
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_a_manifest_is_refused() {
+        let huge = vec![b'a'; MAX_BYTES + 1];
+        let place = Place::new(&[
+            ("huge.yaml", &huge),
+            ("limit.yaml", &huge[1..]),
+            ("nul.yaml", b"a: \0"),
+            ("latin.yaml", b"a: \xe9"),
+            ("wide.yaml", b"\xff\xfea\0"),
+            ("empty.yaml", b" \n"),
+            ("dir/readme.md", b""),
+            ("nested/dir/a.yaml", b"a: 1"),
+        ]);
+        let all = [
+            "huge.yaml",
+            "nul.yaml",
+            "latin.yaml",
+            "wide.yaml",
+            "empty.yaml",
+            "dir",
+            "nested",
+            "nofile.yaml",
+            "nul.yaml/x",
+        ];
+        let all = all.map(|name| place.error(name));
+        insta::assert_snapshot!(all.join("\n"), @r#"
+    huge.yaml: larger than 1 MiB, which no manifest may be
+    nul.yaml: a binary file (NUL at byte 3), not a manifest
+    latin.yaml: not UTF-8 text (byte 3)
+    wide.yaml: UTF-16 text; save it as UTF-8
+    no objects passed to apply
+    error reading "dir": recognized file extensions are [.json .yaml .yml]
+    error reading "nested": recognized file extensions are [.json .yaml .yml]
+    the path "nofile.yaml" does not exist
+    the path "nul.yaml/x" does not exist
+    "#);
+        assert!(place.load(&["limit.yaml"], Recursion::TopLevel).is_ok());
+    }
+
+    #[test]
+    fn standard_input_is_read_once_and_within_bounds() {
+        assert_eq!(from_stdin(b"\xef\xbb\xbfa: 1").unwrap()[0].text, "a: 1");
+        let told = |text: &[u8]| from_stdin(text).unwrap_err().to_string();
+        assert_eq!(told(b""), "no objects passed to apply");
+        assert_eq!(
+            told(&vec![b'a'; 2 * MAX_BYTES]),
+            "-: larger than 1 MiB, which no manifest may be"
+        );
+        let mut fetch = |_: &str, _: usize| unreachable!();
+        let twice = ["-".to_owned(), "-".to_owned()];
+        let result = load(
+            &twice,
+            Recursion::TopLevel,
+            "apply",
+            &mut io::empty(),
+            &mut fetch,
+        );
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "standard input (\"-\") can be read only once"
+        );
+    }
+
+    #[test]
+    fn urls_are_fetched_by_the_caller() {
+        let mut asked = Vec::new();
+        let mut fetch = |url: &str, limit: usize| {
+            asked.push((url.to_owned(), limit));
+            Ok(b"a: 1".to_vec())
+        };
+        let url = ["https://example.com/a.yaml".to_owned()];
+        let sources = load(
+            &url,
+            Recursion::TopLevel,
+            "apply",
+            &mut io::empty(),
+            &mut fetch,
+        )
+        .unwrap();
+        assert_eq!(
+            (sources[0].name.as_str(), sources[0].text.as_str()),
+            (url[0].as_str(), "a: 1")
+        );
+        assert_eq!(asked, [(url[0].clone(), MAX_BYTES)]);
+    }
+}

@@ -17,7 +17,7 @@ use super::path::{FieldPath, Segment};
 use super::scan::{Scan, scan};
 use super::tracked::{Tracker, UnknownField};
 use super::wording::{missing_field, reword};
-use crate::api::{Kind, Object};
+use crate::api::Object;
 use crate::error::did_you_mean;
 
 /// How many documents one run reads.
@@ -113,11 +113,11 @@ struct Reading {
 }
 
 impl Reading {
-    const fn new(document: Arc<Document>, strictness: Strictness) -> Self {
+    fn new(document: Arc<Document>, strictness: Strictness) -> Self {
         Self {
+            secret: document.mentions_secrets(),
             document,
             strictness,
-            secret: false,
             objects: Vec::new(),
             warnings: Vec::new(),
             problems: Vec::new(),
@@ -131,7 +131,7 @@ impl Reading {
             Err(fault) => {
                 let message = reword(&fault.message);
                 let problem = Problem::of_value(FieldPath::root(), message);
-                let diagnostic = diagnose_at(&self.document, fault.place, &problem, true);
+                let diagnostic = diagnose_at(&self.document, fault.place, &problem, self.secret);
                 self.problems.push(diagnostic);
                 return;
             }
@@ -143,7 +143,6 @@ impl Reading {
                 return;
             }
         };
-        self.secret = layout.kinds().any(|kind| kind == Kind::Secret);
         self.report(&scan.problems);
         self.report(&layout.problems);
         self.read_objects(&layout, &scan);
@@ -201,8 +200,7 @@ impl Reading {
 
     fn keep(&mut self, objects: Objects) {
         for (prefix, value) in objects {
-            let secret = value.kind() == Kind::Secret || self.secret;
-            let origin = Origin::new(Arc::clone(&self.document), prefix, secret);
+            let origin = Origin::new(Arc::clone(&self.document), prefix, self.secret);
             self.objects.push(Located { value, origin });
         }
     }

@@ -130,6 +130,10 @@ impl<'s> Tracker<'s> {
         self.note_message(error)
     }
 
+    fn refuse(&self, why: &'static str) -> Refuse {
+        Refuse(self.note_message(why))
+    }
+
     fn note_message<E: fmt::Display>(&self, error: E) -> E {
         self.message
             .borrow_mut()
@@ -334,7 +338,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Entries<'_, A> {
             return tracker.below(segment, || {
                 if empty {
                     self.inner
-                        .next_element_seed(Refuse("an empty list entry"))?;
+                        .next_element_seed(tracker.refuse("an empty list entry"))?;
                 }
                 self.inner.next_element_seed(Tracked {
                     inner: seed,
@@ -388,7 +392,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
         tracker.below(segment, || {
             if empty {
                 self.inner
-                    .next_value_seed(Refuse("no value; write \"\" for an empty text"))?;
+                    .next_value_seed(tracker.refuse("no value; write \"\" for an empty text"))?;
             }
             self.inner.next_value_seed(Tracked {
                 inner: seed,

@@ -78,7 +78,7 @@ fn write_key(out: &mut String, key: &str) {
 
 fn write_inline(out: &mut String, value: &Value, indent: usize) {
     match value {
-        Value::String(text) if is_bare(text) => out.push_str(text),
+        Value::String(text) if is_bare(text) || is_size(text) => out.push_str(text),
         Value::String(text) if is_block(text) => block(out, text, indent),
         Value::String(text) => quoted(out, text),
         Value::Object(_) => out.push_str("{}"),
@@ -104,6 +104,15 @@ fn is_bare(text: &str) -> bool {
         && colons
         && !text.ends_with(' ')
         && !WORDS.contains(&text.to_ascii_lowercase().as_str())
+}
+
+/// Whether a text is a size as we print it (`10Gi`), which no reader takes for a number.
+fn is_size(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    digits.len() + 2 == text.len()
+        && !digits.starts_with('0')
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && ["Ki", "Mi", "Gi", "Ti"].contains(&&text[digits.len()..])
 }
 
 /// Whether a text can stand as a literal block: several lines of what a parser leaves alone.

@@ -201,8 +201,8 @@ fn empty_values_are_absent_fields_but_not_texts() {
     assert!(web.spec.run.is_empty() && web.spec.user_data.is_none());
     let text = format!("{WEB}  run:\n  -\n").replace("name: web", "name: web\n  labels:\n    a:");
     insta::assert_snapshot!(problems(&text), @r#"
-    web.yaml:6:7: (document 1) metadata.labels.a: metadata.labels.a: no value; write "" for an empty text
-    web.yaml:11:4: (document 1) spec.run[0]: spec.run[0]: an empty list entry
+    web.yaml:6:7: (document 1) metadata.labels.a: no value; write "" for an empty text
+    web.yaml:11:4: (document 1) spec.run[0]: an empty list entry
     "#);
 }
 

@@ -16,7 +16,7 @@ use crate::api::Object;
 pub use text::{is_masked, mask};
 
 /// How many problems of a run are told.
-const MAX_TOLD: usize = 100;
+const MAX_TOLD: usize = 50;
 
 /// What the objects are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,9 @@ pub fn validate(objects: &[Located<Object>], purpose: Purpose) -> Result<(), Vec
     let mut found: Vec<Diagnostic> = Vec::new();
     for object in objects {
         let problems = check(&object.value, purpose);
+        let from = found.len();
         found.extend(problems.iter().map(|p| object.origin.diagnose(p)));
+        found[from..].sort_by_key(|d| (d.line, d.column));
         if found.len() >= MAX_TOLD {
             break;
         }
@@ -65,3 +67,6 @@ pub fn validate(objects: &[Located<Object>], purpose: Purpose) -> Result<(), Vec
     found.truncate(MAX_TOLD);
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
+
+#[cfg(test)]
+mod tests;
