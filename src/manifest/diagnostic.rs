@@ -91,18 +91,25 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// How many problems a person is told at once.
+const MAX_TOLD: usize = 50;
+
 /// Words several diagnostics as one usage error: nothing was changed.
 pub fn into_error(diagnostics: &[Diagnostic]) -> Error {
     match diagnostics {
         [] => Error::new(Kind::Usage, "the manifest is invalid"),
         [one] => Error::usage(one.to_string()),
-        many => many.iter().fold(
-            Error::usage(format!(
-                "{} problems in the manifests; nothing was changed",
-                many.len()
-            )),
-            |error, one| error.caused_by(one),
-        ),
+        many => {
+            let count = many.len();
+            let error = Error::usage(format!(
+                "{count} problems in the manifests; nothing was changed"
+            ));
+            let error = many.iter().take(MAX_TOLD).fold(error, Error::caused_by);
+            match count.checked_sub(MAX_TOLD) {
+                None | Some(0) => error,
+                Some(more) => error.caused_by(format!("and {more} more")),
+            }
+        }
     }
 }
 

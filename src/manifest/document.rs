@@ -124,11 +124,15 @@ impl Document {
         Some(shown.map(harmless).collect())
     }
 
-    /// Returns beginnings of the document, each `step` opening brackets longer than the one before.
-    pub(super) fn beginnings(&self, step: usize) -> impl Iterator<Item = Self> + '_ {
+    /// Returns beginnings of the document, each longer than the one before by `step` of `marks`.
+    pub(super) fn beginnings(
+        &self,
+        marks: &'static [char],
+        step: usize,
+    ) -> impl Iterator<Item = Self> {
         let text = &self.whole[self.range.clone()];
-        let openers = text.match_indices(['[', '{']);
-        openers.skip(step).step_by(step).map(|(at, _)| Self {
+        let found = text.match_indices(marks).skip(step).step_by(step);
+        found.map(|(at, _)| Self {
             range: self.range.start..self.range.start + at,
             ..self.clone()
         })

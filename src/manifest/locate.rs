@@ -13,7 +13,7 @@ use serde::de::{
 
 use super::document::Document;
 use super::path::{FieldPath, Segment};
-use super::tracked::Refuse;
+use super::refuse::Refuse;
 
 /// What of a field is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::layout::Layout;
 use super::path::{FieldPath, Segment};
-use super::tracked::{Tracked, Tracker};
+use super::tracked::Tracked;
+use super::tracker::Tracker;
 use crate::api::{Image, Instance, InstanceType, Kind, Object, Secret};
 
 /// Reads a whole document: one object, or the items of a List.

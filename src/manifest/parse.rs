@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
-use super::document::{Document, split};
+use super::document::{Document, Fault, split};
 use super::layout::Layout;
 use super::load::Source;
 use super::locate::{Spot, locate};
@@ -15,7 +15,7 @@ use super::objects::{DocumentSeed, Objects};
 use super::origin::{Located, Origin, Problem, diagnose_at};
 use super::path::{FieldPath, Segment};
 use super::scan::{Scan, scan};
-use super::tracked::{Tracker, UnknownField};
+use super::tracker::{Stop, Tracker, UnknownField};
 use super::wording::{missing_field, reword};
 use crate::api::Object;
 use crate::error::did_you_mean;
@@ -149,7 +149,7 @@ impl Reading {
         self.problems
             .sort_by_key(|d| (d.line == 0, d.line, d.column));
         self.problems.dedup();
-        self.problems.truncate(MAX_PROBLEMS);
+        self.problems.truncate(2 * MAX_PROBLEMS);
         if !self.problems.is_empty() {
             self.objects.clear();
         }
@@ -158,39 +158,67 @@ impl Reading {
     /// Reads the typed objects; leaves out each field that cannot be read and reads again, so that
     /// every problem is found.
     fn read_objects(&mut self, layout: &Layout, scan: &Scan) {
-        let mut skip = layout.statuses();
-        let mut unknown = BTreeSet::new();
+        let mut known = Known {
+            skip: layout.statuses(),
+            unknown: BTreeSet::new(),
+        };
+        let mut more = true;
         for _ in 0..self.readings() {
-            let tracker = Tracker::new(&skip, &scan.nulls);
-            let read = self.document.clone().read(DocumentSeed {
-                layout,
-                tracker: &tracker,
-            });
-            let merge_key = Segment::Key("<<".to_owned());
-            let found = tracker.unknown().into_iter();
-            unknown.extend(found.filter(|u| u.path.segments().last() != Some(&merge_key)));
-            let fault = match read {
-                Ok(objects) => {
-                    self.keep(objects);
-                    break;
-                }
-                Err(fault) => fault,
-            };
-            let stop = tracker.stop();
-            let message = stop.message.unwrap_or(fault.message);
-            if !is_consequence(&message, &stop.path, &skip, &unknown) {
-                let spot = if stop.at_key { Spot::Key } else { Spot::Value };
-                let mut problem = Problem::of_value(self.shown(&stop.path), reword(&message));
-                problem.spot = spot;
-                let place = locate(&self.document, &stop.path, spot).or(fault.place);
-                self.problems
-                    .push(diagnose_at(&self.document, place, &problem, self.secret));
-            }
-            if stop.path.is_root() || !skip.insert(stop.path) {
+            more = self.read_once(layout, scan, &mut known);
+            if !more {
                 break;
             }
         }
-        self.report_unknown(&unknown);
+        self.report_unknown(&known.unknown);
+        if more {
+            self.note("and perhaps more, which are looked for when these are mended");
+        }
+    }
+
+    /// Returns whether there may be more to find.
+    fn read_once(&mut self, layout: &Layout, scan: &Scan, known: &mut Known) -> bool {
+        let document = Arc::clone(&self.document);
+        let tracker = Tracker::new(&known.skip, &scan.nulls);
+        let read = document.read(DocumentSeed {
+            layout,
+            tracker: &tracker,
+        });
+        let (stop, unknown) = (tracker.stop(), tracker.unknown());
+        // The scan has told of merge keys.
+        let merge_key = Segment::Key("<<".to_owned());
+        let unknown = unknown.into_iter();
+        let unknown = unknown.filter(|u| u.path.segments().last() != Some(&merge_key));
+        known.unknown.extend(unknown);
+        match read {
+            Ok(objects) => {
+                self.keep(objects);
+                false
+            }
+            Err(fault) => {
+                self.report_stop(&stop, &fault, known);
+                !stop.path.is_root() && known.skip.insert(stop.path)
+            }
+        }
+    }
+
+    fn report_stop(&mut self, stop: &Stop, fault: &Fault, known: &Known) {
+        let message = stop.message.as_deref().unwrap_or(&fault.message);
+        if known.explains(message, &stop.path) {
+            return;
+        }
+        let spot = if stop.at_key { Spot::Key } else { Spot::Value };
+        let mut problem = Problem::of_value(self.shown(&stop.path), reword(message));
+        problem.spot = spot;
+        let place = locate(&self.document, &stop.path, spot).or(fault.place);
+        let diagnostic = diagnose_at(&self.document, place, &problem, self.secret);
+        self.problems.push(diagnostic);
+    }
+
+    /// Adds a line about the document as a whole, after the others.
+    fn note(&mut self, what: &str) {
+        let mut diagnostic = Diagnostic::of_file(self.document.file.to_string(), what);
+        diagnostic.document = self.document.number;
+        self.report_field(diagnostic);
     }
 
     /// Returns how often the document may be read again; a large one is slow to read.
@@ -226,10 +254,8 @@ impl Reading {
             self.report_field(diagnose_at(&self.document, place, &problem, self.secret));
         }
         if unknown.len() > told {
-            let more = format!("and {} more unknown fields", unknown.len() - told);
-            let mut diagnostic = Diagnostic::of_file(self.document.file.to_string(), more);
-            diagnostic.document = self.document.number;
-            self.report_field(diagnostic);
+            let more = unknown.len() - told;
+            self.note(&format!("and {more} more unknown fields"));
         }
     }
 
@@ -260,24 +286,32 @@ impl Reading {
     }
 }
 
-/// Returns whether a field is missing only because it was left out or misspelled, which is reported.
-fn is_consequence(
-    message: &str,
-    parent: &FieldPath,
-    skip: &BTreeSet<FieldPath>,
-    unknown: &BTreeSet<UnknownField>,
-) -> bool {
-    let Some(field) = missing_field(message) else {
-        return false;
-    };
-    let misspelled = |u: &UnknownField| match u.path.segments().last() {
-        Some(Segment::Key(key)) if u.path.parent().as_ref() == Some(parent) => {
-            did_you_mean(key, u.known.iter().copied()) == Some(field)
-        }
-        _ => false,
-    };
-    skip.contains(&parent.key(field)) || unknown.iter().any(misspelled)
+/// What earlier readings of a document found.
+struct Known {
+    /// Fields that cannot be read.
+    skip: BTreeSet<FieldPath>,
+    /// Fields that do not exist.
+    unknown: BTreeSet<UnknownField>,
 }
 
+impl Known {
+    /// Returns whether a field of `parent` is missing only because it was left out or misspelled,
+    /// which is told already.
+    fn explains(&self, message: &str, parent: &FieldPath) -> bool {
+        let Some(field) = missing_field(message) else {
+            return false;
+        };
+        let misspelled = |u: &UnknownField| match u.path.segments().last() {
+            Some(Segment::Key(key)) if u.path.parent().as_ref() == Some(parent) => {
+                did_you_mean(key, u.known.iter().copied()) == Some(field)
+            }
+            _ => false,
+        };
+        self.skip.contains(&parent.key(field)) || self.unknown.iter().any(misspelled)
+    }
+}
+
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

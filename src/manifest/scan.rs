@@ -16,7 +16,7 @@ use super::document::{Document, Fault, Format};
 use super::locate::Spot;
 use super::origin::Problem;
 use super::path::{FieldPath, Segment};
-use super::wording::is_depth;
+use super::wording::{TOO_MUCH, is_final};
 
 /// What aliases may make of a document, in bytes of text plus a few for each value.
 const MAX_EXPANSION: usize = 8 << 20;
@@ -35,7 +35,7 @@ pub(super) struct Scan {
 /// Reads a document for its shape.
 pub(super) fn scan(document: &Document) -> Result<Scan, Fault> {
     document.refuse_control_characters()?;
-    refuse_depth(document)?;
+    refuse_excess(document)?;
     let scanner = Scanner::default();
     let tree = document.read(Reader(&scanner))?;
     Ok(Scan {
@@ -45,16 +45,18 @@ pub(super) fn scan(document: &Document) -> Result<Scan, Fault> {
     })
 }
 
-/// libyaml reads a whole document before serde counts its levels, in time that grows with their
-/// square. So a document with very many brackets is read from its beginning piece by piece.
-fn refuse_depth(document: &Document) -> Result<(), Fault> {
-    const BRACKETS: usize = 8192;
+/// libyaml reads a whole document before serde sees its first value, in time that grows with the
+/// square of its levels and memory of 200 bytes a value. So a document that may have very many of
+/// either is read from its beginning piece by piece.
+fn refuse_excess(document: &Document) -> Result<(), Fault> {
     if document.format == Format::Json {
         return Ok(());
     }
-    for beginning in document.beginnings(BRACKETS) {
+    let deep = document.beginnings(&['[', '{'], 1 << 13);
+    let wide = document.beginnings(&[',', '\n', '-', '?'], 1 << 17);
+    for beginning in deep.chain(wide) {
         match beginning.read(Reader(&Scanner::default())) {
-            Err(fault) if is_depth(&fault.message) => return Err(fault),
+            Err(fault) if is_final(&fault.message) => return Err(fault),
             _ => {}
         }
     }
@@ -74,9 +76,7 @@ impl Scanner {
         let spent = self.spent.get().saturating_add(bytes).saturating_add(32);
         self.spent.set(spent);
         if spent > MAX_EXPANSION {
-            return Err(E::custom(
-                "too many values, or aliases that expand to too many",
-            ));
+            return Err(E::custom(TOO_MUCH));
         }
         Ok(())
     }

@@ -3,8 +3,7 @@
 //!
 //! The parsers underneath keep their positions, because values still come straight from them.
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
@@ -13,134 +12,8 @@ use serde::de::{
     SeqAccess, Unexpected, Visitor,
 };
 
-use super::path::{FieldPath, Segment};
-
-/// A field that its struct does not have.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct UnknownField {
-    pub(super) path: FieldPath,
-    pub(super) known: &'static [&'static str],
-}
-
-/// Where reading failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stop {
-    pub(super) path: FieldPath,
-    pub(super) at_key: bool,
-    /// The message as it was before the parser decorated it, where the type itself spoke.
-    pub(super) message: Option<String>,
-}
-
-/// What one reading of a document leaves out, and what it finds.
-#[derive(Debug)]
-pub(super) struct Tracker<'s> {
-    skip: &'s BTreeSet<FieldPath>,
-    nulls: &'s HashSet<FieldPath>,
-    path: RefCell<FieldPath>,
-    stop: RefCell<Option<Stop>>,
-    message: RefCell<Option<String>>,
-    unknown: RefCell<BTreeSet<UnknownField>>,
-}
-
-impl<'s> Tracker<'s> {
-    /// Makes a tracker that leaves out `skip`, and the empty fields among `nulls`.
-    pub(super) fn new(skip: &'s BTreeSet<FieldPath>, nulls: &'s HashSet<FieldPath>) -> Self {
-        Self {
-            skip,
-            nulls,
-            path: RefCell::default(),
-            stop: RefCell::default(),
-            message: RefCell::default(),
-            unknown: RefCell::default(),
-        }
-    }
-
-    /// Returns the unknown fields that were met.
-    pub(super) fn unknown(&self) -> BTreeSet<UnknownField> {
-        self.unknown.borrow().clone()
-    }
-
-    /// Returns where reading failed; the root when nothing below it is to blame.
-    pub(super) fn stop(&self) -> Stop {
-        self.stop.borrow().clone().unwrap_or_else(|| Stop {
-            path: FieldPath::root(),
-            at_key: false,
-            message: self.message.borrow().clone(),
-        })
-    }
-
-    /// Runs `read` one step below the present path.
-    pub(super) fn below<T, E>(
-        &self,
-        segment: Segment,
-        read: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
-        self.path.borrow_mut().push(segment);
-        let result = read();
-        if result.is_err() {
-            self.note_stop(false);
-        }
-        self.path.borrow_mut().pop();
-        result
-    }
-
-    /// Returns whether the present path's `segment` is to be left out.
-    pub(super) fn skips(&self, segment: &Segment) -> bool {
-        !self.skip.is_empty() && self.skip.contains(&self.at(segment))
-    }
-
-    fn is_null(&self, segment: &Segment) -> bool {
-        !self.nulls.is_empty() && self.nulls.contains(&self.at(segment))
-    }
-
-    fn at(&self, segment: &Segment) -> FieldPath {
-        self.path.borrow().with(segment.clone())
-    }
-
-    fn note_stop(&self, at_key: bool) {
-        let mut stop = self.stop.borrow_mut();
-        if stop.is_none() {
-            *stop = Some(Stop {
-                path: self.path.borrow().clone(),
-                at_key,
-                message: self.message.borrow().clone(),
-            });
-        }
-    }
-
-    fn note_key(&self, key: &str) {
-        self.path.borrow_mut().push(Segment::Key(key.to_owned()));
-        self.note_stop(true);
-        self.path.borrow_mut().pop();
-    }
-
-    fn note_unknown(&self, key: &str, known: &'static [&'static str]) {
-        self.unknown.borrow_mut().insert(UnknownField {
-            path: self.path.borrow().key(key),
-            known,
-        });
-    }
-
-    /// Notes the message of a type that judges a value after reading it; the parser has not put
-    /// path and place into it yet.
-    fn note_own_message<E: fmt::Display>(&self, error: E) -> E {
-        if error.to_string().contains(" at line ") {
-            return error;
-        }
-        self.note_message(error)
-    }
-
-    fn refuse(&self, why: &'static str) -> Refuse {
-        Refuse(self.note_message(why))
-    }
-
-    fn note_message<E: fmt::Display>(&self, error: E) -> E {
-        self.message
-            .borrow_mut()
-            .get_or_insert_with(|| error.to_string());
-        error
-    }
-}
+use super::path::Segment;
+use super::tracker::Tracker;
 
 /// A deserializer, or a seed, under watch.
 pub(super) struct Tracked<'t, T> {
@@ -454,61 +327,5 @@ impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for KeySeed<'_, '_, S> {
                 Err(error)
             }
         }
-    }
-}
-
-/// Fails at the value it is given, so that the parser tells the value's place.
-pub(super) struct Refuse(pub(super) &'static str);
-
-impl<'de> DeserializeSeed<'de> for Refuse {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        d.deserialize_any(self)
-    }
-}
-
-macro_rules! refuse {
-    ($($method:ident($type:ty);)*) => {$(
-        fn $method<E: serde::de::Error>(self, _: $type) -> Result<(), E> {
-            Err(E::custom(self.0))
-        }
-    )*};
-}
-
-impl<'de> Visitor<'de> for Refuse {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything else")
-    }
-
-    refuse! {
-        visit_bool(bool);
-        visit_i64(i64);
-        visit_i128(i128);
-        visit_u64(u64);
-        visit_u128(u128);
-        visit_f64(f64);
-        visit_str(&str);
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        Err(E::custom(self.0))
-    }
-
-    fn visit_none<E: serde::de::Error>(self) -> Result<(), E> {
-        Err(E::custom(self.0))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        Err(A::Error::custom(self.0))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        Err(A::Error::custom(self.0))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        Err(A::Error::custom(self.0))
     }
 }

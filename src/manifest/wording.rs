@@ -35,8 +35,16 @@ pub(super) fn reword(message: &str) -> String {
     }
 }
 
-/// Returns whether a parser gave up for too many levels.
-pub(super) fn is_depth(message: &str) -> bool {
+/// What is said of a document that expands to more than can be read.
+pub(super) const TOO_MUCH: &str = "too many values, or aliases that expand to too many";
+
+/// Returns whether a reader of a document's beginning has seen enough to refuse the whole.
+pub(super) fn is_final(message: &str) -> bool {
+    const FINAL: [&str; 3] = [TOO_MUCH, "a text as key", "YAML tags ("];
+    is_depth(message) || FINAL.iter().any(|f| message.contains(f))
+}
+
+fn is_depth(message: &str) -> bool {
     message.contains("recursion limit exceeded")
 }
 
@@ -48,7 +56,7 @@ pub(super) fn missing_field(message: &str) -> Option<&str> {
 /// Cuts off the path that the parser put before serde's own messages.
 fn undecorated(message: &str) -> &str {
     const STARTS: [&str; 7] = [
-        "too many values, or aliases",
+        TOO_MUCH,
         "YAML tags (",
         "invalid type: ",
         "invalid value: ",
