@@ -138,6 +138,13 @@ impl Error {
         self
     }
 
+    /// Makes it another sort of failure.
+    #[must_use]
+    pub const fn with_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Returns the sort of failure.
     pub const fn kind(&self) -> Kind {
         self.kind

@@ -23,7 +23,7 @@
 //! | [`error`] | what went wrong, worded for people, with exit codes | the error types of the others |
 
 pub mod api;
-// cli
+pub mod cli;
 pub mod cloudinit;
 pub mod config;
 pub mod engine;

@@ -31,7 +31,9 @@ pub(crate) fn forget(ctx: &Ctx, noun: Option<Kind>, args: AdoptArgs) -> Result<(
 fn instances(noun: Option<Kind>, args: &AdoptArgs, verb: &str) -> Result<Vec<ObjectKey>> {
     let keys = Targets::parse(noun, &args.targets, verb)?.named()?;
     match keys.iter().find(|k| k.kind != Kind::Instance) {
-        Some(other) => Err(Error::usage(format!("{other} cannot be adopted or forgotten: only instances can"))),
+        Some(other) => Err(Error::usage(format!(
+            "{other} cannot be adopted or forgotten: only instances can"
+        ))),
         None => Ok(keys),
     }
 }

@@ -19,8 +19,18 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: Args) -> Result<()> {
     let rows: Vec<Vec<String>> = KINDS
         .iter()
         .map(|row| {
-            let short = if row.short_names.is_empty() { "<none>".to_owned() } else { row.short_names.join(",") };
-            vec![row.plural.into(), short, API_VERSION.into(), "false".into(), row.name.into()]
+            let short = if row.short_names.is_empty() {
+                "<none>".to_owned()
+            } else {
+                row.short_names.join(",")
+            };
+            vec![
+                row.plural.into(),
+                short,
+                API_VERSION.into(),
+                "false".into(),
+                row.name.into(),
+            ]
         })
         .collect();
     let header = ["NAME", "SHORTNAMES", "APIVERSION", "NAMESPACED", "KIND"];

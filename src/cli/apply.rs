@@ -31,7 +31,10 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ApplyArgs) -> Result<()> {
     let options = ApplyOptions {
         mode: ApplyMode::Apply,
         dry_run: ctx.dry_run(&args.dry_run)?,
-        wait: args.wait.wanted(false).then(|| args.wait.timeout.duration()),
+        wait: args
+            .wait
+            .wanted(false)
+            .then(|| args.wait.timeout.duration()),
         error_unchanged: args.error_unchanged,
     };
     ctx.apply(objects, &options)

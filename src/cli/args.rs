@@ -10,16 +10,40 @@ use crate::api::Span;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
     /// Context to work in (see `kvmctl config get-contexts`)
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Global options"
+    )]
     pub(crate) context: Option<String>,
     /// libvirt to connect to, as qemu:///system or qemu+ssh://host/system
-    #[arg(long, short = 'c', global = true, visible_alias = "connect", value_name = "URI", help_heading = "Global options")]
+    #[arg(
+        long,
+        short = 'c',
+        global = true,
+        visible_alias = "connect",
+        value_name = "URI",
+        help_heading = "Global options"
+    )]
     pub(crate) uri: Option<String>,
     /// How virtual CPUs are run
-    #[arg(long, global = true, value_enum, value_name = "WHICH", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHICH",
+        help_heading = "Global options"
+    )]
     pub(crate) accelerator: Option<AcceleratorArg>,
     /// Output format: table, wide, json, yaml, name, jsonpath=…, custom-columns=…
-    #[arg(long, short = 'o', global = true, value_name = "FORMAT", help_heading = "Global options")]
+    #[arg(
+        long,
+        short = 'o',
+        global = true,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
     pub(crate) output: Option<String>,
     /// Print each libvirt call and host command as it happens
     #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
@@ -120,7 +144,11 @@ pub(crate) struct WaitArgs {
 impl WaitArgs {
     /// Returns whether to wait, with what is the rule where nothing is said.
     pub(crate) fn wanted(&self, default: bool) -> bool {
-        if self.no_wait { false } else { self.wait.unwrap_or(default) }
+        if self.no_wait {
+            false
+        } else {
+            self.wait.unwrap_or(default)
+        }
     }
 }
 

@@ -23,7 +23,9 @@ pub(crate) struct ConsoleArgs {
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: ConsoleArgs) -> Result<()> {
     let key = Targets::one_instance(noun, &[args.target], "console")?;
     let console = guest::open_console(ctx.world()?, &key, args.force)?;
-    ctx.ui().status(&format!("Attached to the console of {key}. Leave with Ctrl-]."));
+    ctx.ui().status(&format!(
+        "Attached to the console of {key}. Leave with Ctrl-]."
+    ));
     console.run()?;
     ctx.ui().status("");
     Ok(())

@@ -1,26 +1,22 @@
 //! The doors that commands go through: terminal, settings, libvirt, store. Each is opened when it is
 //! first needed.
 
-use std::cell::OnceCell;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use clap::Args as _;
 use serde::Serialize;
 
 use super::args::{DryRunArgs, FileArgs, GlobalArgs, ListArgs, ValidateArg};
-use crate::api::{LabelKey, Object, ObjectKey, Timestamp};
-use crate::config::{self, Settings};
-use crate::engine::{
-    self, ApplyMode, ApplyOptions, Applied, DeleteOptions, DryRun, Interrupt, Reporter,
-};
+use crate::api::{LabelKey, Name, Object, ObjectKey, Reporter, Timestamp};
+use crate::config::{self, ConfigFile, Settings};
+use crate::engine::{self, Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Interrupt};
 use crate::error::{Error, Kind, Result};
-use crate::image;
+use crate::image::download::{Fetcher, Options, Watch};
 use crate::manifest::{self, Located, Purpose, Recursion, Strictness};
 use crate::observe::World;
-use crate::output::{
-    self, Order, OutputFormat, PrintRequest, SortKey, Table, Ui, UiOptions,
-};
+use crate::output::{self, Order, OutputFormat, PrintRequest, SortKey, Table, Ui, UiOptions};
+use crate::paths::Paths;
 use crate::plan::Outcome;
 
 /// What every command is given.
@@ -28,7 +24,7 @@ use crate::plan::Outcome;
 pub(crate) struct Ctx {
     ui: Ui,
     global: GlobalArgs,
-    world: OnceCell<Result<World>>,
+    world: OnceLock<Result<World>>,
 }
 
 impl Ctx {
@@ -40,7 +36,11 @@ impl Ctx {
             verbosity: global.verbose,
         });
         output::trace(&ui);
-        Self { ui, global, world: OnceCell::new() }
+        Self {
+            ui,
+            global,
+            world: OnceLock::new(),
+        }
     }
 
     /// Makes a context without flags, for what goes wrong before there are any.
@@ -50,6 +50,11 @@ impl Ctx {
         let matches = command.get_matches_from(["kvmctl"]);
         let global = GlobalArgs::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
         Self::new(global)
+    }
+
+    /// Returns the flags of every command.
+    pub(crate) const fn global(&self) -> &GlobalArgs {
+        &self.global
     }
 
     /// Returns the terminal.
@@ -81,22 +86,30 @@ impl Ctx {
     /// Returns the world that the command works in.
     pub(crate) fn world(&self) -> Result<&World> {
         let open = || {
-            let settings = self.resolve()?;
-            for note in &settings.notes {
-                self.ui.status(note);
+            let (settings, paths) = self.resolve()?;
+            let by_default = settings.is_default();
+            let world = World::new(settings, paths)?;
+            if by_default && world.settings().uri == config::SESSION_URI {
+                self.ui
+                    .status("Using qemu:///session: you have no permission for qemu:///system.");
             }
-            Ok(World::new(settings))
+            Ok(world)
         };
         self.world.get_or_init(open).as_ref().map_err(Clone::clone)
     }
 
-    fn resolve(&self) -> Result<Settings> {
+    fn resolve(&self) -> Result<(Settings, Paths)> {
         let flags = config::Flags {
             context: self.global.context.clone(),
             uri: self.global.uri.clone(),
+            pool: None,
             accelerator: self.global.accelerator.map(Into::into),
         };
-        Ok(config::resolve(&flags)?)
+        let paths = Paths::from_env()?;
+        let file = ConfigFile::load(paths.config_file())?;
+        let default = || config::default_uri(&paths);
+        let settings = config::resolve(&flags, config::env::read, &file, default)?;
+        Ok((settings, paths))
     }
 
     /// Returns somebody who tells the person what is going on.
@@ -106,9 +119,13 @@ impl Ctx {
 
     /// Reads manifests and checks all of them before anything is changed.
     pub(crate) fn manifests(&self, args: &FileArgs, verb: &str) -> Result<Vec<Object>> {
-        let recursion = if args.recursive { Recursion::All } else { Recursion::TopLevel };
+        let recursion = if args.recursive {
+            Recursion::All
+        } else {
+            Recursion::TopLevel
+        };
         let mut stdin = std::io::stdin();
-        let mut fetch = |url: &str, limit: usize| image::fetch_small(url, limit).map_err(Error::from);
+        let mut fetch = |url: &str, _: usize| fetch_manifest(url);
         let sources = manifest::load(&args.files, recursion, verb, &mut stdin, &mut fetch)?;
         let strictness = match args.validate {
             ValidateArg::Strict => Strictness::Strict,
@@ -123,23 +140,15 @@ impl Ctx {
         if parsed.objects.is_empty() {
             return Err(Error::usage(format!("no objects passed to {verb}")));
         }
-        self.checked(parsed.objects, purpose(verb))
-    }
-
-    fn checked(&self, located: Vec<Located<Object>>, purpose: Purpose) -> Result<Vec<Object>> {
-        let problems = manifest::check(&located, purpose);
-        if !problems.is_empty() {
-            return Err(manifest::into_error(&problems));
-        }
-        let mut objects: Vec<Object> = located.into_iter().map(|l| l.value).collect();
-        objects.iter_mut().for_each(manifest::normalise);
-        Ok(objects)
+        checked(&parsed.objects, purpose(verb))
     }
 
     /// Applies objects and prints what came of each.
     pub(crate) fn apply(&self, objects: Vec<Object>, options: &ApplyOptions) -> Result<()> {
-        self.apply_quietly_with(objects, options, |applied| self.print_applied(applied, options.dry_run))
-            .map(|_| ())
+        self.apply_quietly_with(objects, options, |applied| {
+            self.print_applied(applied, options.dry_run)
+        })
+        .map(|_| ())
     }
 
     /// Applies objects; the caller prints.
@@ -161,18 +170,30 @@ impl Ctx {
             ApplyMode::Create => Purpose::Create,
             ApplyMode::Apply | ApplyMode::Replace => Purpose::Apply,
         };
-        let located = objects.into_iter().map(|o| Located::elsewhere(o, "the command line")).collect();
-        let objects = self.checked(located, purpose)?;
+        let located: Vec<Located<Object>> = objects
+            .into_iter()
+            .map(|o| Located::elsewhere(o, "the command line"))
+            .collect();
+        let objects = named(checked(&located, purpose)?)?;
         if options.dry_run == DryRun::Client {
             return self.client_dry_run(objects);
         }
         Interrupt::install().map_err(|e| Error::failed("cannot catch signals").caused_by(e))?;
         let reporter = self.reporter();
         let outcomes = Mutex::new(Vec::new());
-        let batch = engine::apply(self.world()?, objects, options, reporter.as_ref(), &|applied| {
-            outcomes.lock().unwrap_or_else(|e| e.into_inner()).push(applied.outcome);
-            print(applied)
-        })?;
+        let batch = engine::apply(
+            self.world()?,
+            objects,
+            options,
+            reporter.as_ref(),
+            &|applied| {
+                outcomes
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .push(applied.outcome);
+                print(applied)
+            },
+        )?;
         batch.into_result(|e| self.ui.error(e))?;
         let outcomes = outcomes.into_inner().unwrap_or_else(|e| e.into_inner());
         if options.error_unchanged && !outcomes.iter().any(|o| o.changed()) {
@@ -192,7 +213,10 @@ impl Ctx {
                 }
                 OutputFormat::Yaml => {
                     let text = manifest::to_manifest_yaml(object);
-                    self.ui.out(&format!("{}{text}", if objects.len() > 1 { "---\n" } else { "" }))?;
+                    self.ui.out(&format!(
+                        "{}{text}",
+                        if objects.len() > 1 { "---\n" } else { "" }
+                    ))?;
                 }
                 _ => output::print_object(&self.ui, &format, object.clone(), Timestamp::now())?,
             }
@@ -205,7 +229,10 @@ impl Ctx {
             self.ui.status(&format!("{}: {note}", applied.key));
         }
         if let DryRun::Server { explain } = dry_run {
-            self.print_outcome(&applied.key, &format!("{} (server dry run)", applied.outcome))?;
+            self.print_outcome(
+                &applied.key,
+                &format!("{} (server dry run)", applied.outcome),
+            )?;
             if explain || self.global.verbose > 0 {
                 for line in &applied.explanation {
                     self.ui.out_line(&format!("  {line}"))?;
@@ -228,18 +255,29 @@ impl Ctx {
     pub(crate) fn delete(&self, keys: Vec<ObjectKey>, options: &DeleteOptions) -> Result<()> {
         Interrupt::install().map_err(|e| Error::failed("cannot catch signals").caused_by(e))?;
         let reporter = self.reporter();
-        let batch = engine::delete(self.world()?, keys, options, reporter.as_ref(), &|applied| {
-            for note in &applied.notes {
-                self.ui.status(&format!("{}: {note}", applied.key));
-            }
-            let suffix = if options.dry_run == DryRun::None { "" } else { " (dry run)" };
-            if self.format(output::RESULT_FORMATS_AND_TABLE)? == OutputFormat::Name {
-                self.ui.out_line(&applied.key.to_string())
-            } else {
-                let (kind, name) = (applied.key.kind, &applied.key.name);
-                self.ui.out_line(&format!("{kind} \"{name}\" {}{suffix}", applied.outcome))
-            }
-        })?;
+        let batch = engine::delete(
+            self.world()?,
+            keys,
+            options,
+            reporter.as_ref(),
+            &|applied| {
+                for note in &applied.notes {
+                    self.ui.status(&format!("{}: {note}", applied.key));
+                }
+                let suffix = if options.dry_run == DryRun::None {
+                    ""
+                } else {
+                    " (dry run)"
+                };
+                if self.format(output::RESULT_FORMATS_AND_TABLE)? == OutputFormat::Name {
+                    self.ui.out_line(&applied.key.to_string())
+                } else {
+                    let (kind, name) = (applied.key.kind, &applied.key.name);
+                    self.ui
+                        .out_line(&format!("{kind} \"{name}\" {}{suffix}", applied.outcome))
+                }
+            },
+        )?;
         batch.into_result(|e| self.ui.error(e))
     }
 
@@ -293,7 +331,11 @@ impl Ctx {
         for row in rows {
             table.push(row);
         }
-        let table = if no_headers { table.without_titles() } else { table };
+        let table = if no_headers {
+            table.without_titles()
+        } else {
+            table
+        };
         self.ui.out(&table.render(self.ui.paint_out()))
     }
 
@@ -353,9 +395,44 @@ impl Ctx {
     }
 }
 
+/// Fetches a manifest that `-f` names by URL. Plain http is the caller's own choice, as in kubectl.
+fn fetch_manifest(url: &str) -> Result<Vec<u8>> {
+    let fetcher = Fetcher::new(Options {
+        allow_http: true,
+        retries: 1,
+        ..Options::default()
+    });
+    let mut watch = Watch {
+        stop: &Interrupt::flag(),
+        progress: &mut |_| {},
+    };
+    Ok(fetcher.text(url, &mut watch)?.into_bytes())
+}
+
+fn checked(located: &[Located<Object>], purpose: Purpose) -> Result<Vec<Object>> {
+    manifest::validate(located, purpose).map_err(|problems| manifest::into_error(&problems))?;
+    let mut objects: Vec<Object> = located.iter().map(|l| l.value.clone()).collect();
+    objects.iter_mut().for_each(manifest::normalise);
+    Ok(objects)
+}
+
+/// Gives objects with `generateName` a name that nobody else will choose.
+fn named(mut objects: Vec<Object>) -> Result<Vec<Object>> {
+    for object in &mut objects {
+        let meta = object.meta_mut();
+        if let (None, Some(stem)) = (&meta.name, meta.generate_name.take()) {
+            let suffix: String = crate::api::Uid::random().short().chars().take(5).collect();
+            let name = format!("{stem}{suffix}");
+            meta.name = Some(Name::new(name).map_err(|e| Error::usage(e.to_string()))?);
+        }
+    }
+    Ok(objects)
+}
+
 fn purpose(verb: &str) -> Purpose {
     match verb {
         "create" => Purpose::Create,
+        "delete" | "get" => Purpose::Refer,
         _ => Purpose::Apply,
     }
 }

@@ -48,7 +48,9 @@ fn end(text: &str) -> Result<End> {
         Some((name, path)) if !name.contains(['/', '.']) || name.starts_with("instance/") => {
             let key = Targets::one_instance(None, &[name.to_owned()], "cp")?;
             if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
-                return Err(Error::usage(format!("{path:?}: a path in the guest is absolute and has no '..'")));
+                return Err(Error::usage(format!(
+                    "{path:?}: a path in the guest is absolute and has no '..'"
+                )));
             }
             Ok(End::Guest(key, path.to_owned()))
         }

@@ -54,14 +54,17 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: DeleteArgs) -> Result<()>
     let options = options(ctx, &args)?;
     let keys = keys(ctx, noun, &args)?;
     if args.force && keys.iter().any(|k| k.kind == Kind::Instance) {
-        ctx.ui().status("Cutting the power of running instances at once (--force).");
+        ctx.ui()
+            .status("Cutting the power of running instances at once (--force).");
     }
     ctx.delete(keys, &options)
 }
 
 fn options(ctx: &Ctx, args: &DeleteArgs) -> Result<DeleteOptions> {
     if args.force && args.grace_period.is_some_and(|g| g > 0) {
-        return Err(Error::usage("--force and --grace-period greater than 0 cannot be used together"));
+        return Err(Error::usage(
+            "--force and --grace-period greater than 0 cannot be used together",
+        ));
     }
     let grace = match (args.force, args.now, args.grace_period) {
         (true, _, _) => 0,
@@ -86,12 +89,16 @@ fn keys(ctx: &Ctx, noun: Option<Kind>, args: &DeleteArgs) -> Result<Vec<ObjectKe
         return Ok(objects.iter().filter_map(Object::key).collect());
     }
     if args.all && args.select.selector.is_some() {
-        return Err(Error::usage("cannot set --all and --selector at the same time"));
+        return Err(Error::usage(
+            "cannot set --all and --selector at the same time",
+        ));
     }
     match Targets::parse(noun, &args.select.targets, "delete")? {
         Targets::Named(keys) if args.all || args.select.selector.is_some() => {
             let _ = keys;
-            Err(Error::usage("name cannot be provided when a selector or --all is specified"))
+            Err(Error::usage(
+                "name cannot be provided when a selector or --all is specified",
+            ))
         }
         Targets::Named(keys) => Ok(keys),
         Targets::Kinds(kinds) if args.all || args.select.selector.is_some() => {
@@ -99,11 +106,11 @@ fn keys(ctx: &Ctx, noun: Option<Kind>, args: &DeleteArgs) -> Result<Vec<ObjectKe
             confirm(ctx, args, &keys)?;
             Ok(keys)
         }
-        Targets::Kinds(_) => {
-            Err(Error::usage("resource(s) were provided, but no name was specified")
-                .hint("kvmctl delete instance NAME")
-                .hint("kvmctl delete instances --all"))
-        }
+        Targets::Kinds(_) => Err(Error::usage(
+            "resource(s) were provided, but no name was specified",
+        )
+        .hint("kvmctl delete instance NAME")
+        .hint("kvmctl delete instances --all")),
     }
 }
 
@@ -112,7 +119,12 @@ fn selected(ctx: &Ctx, kinds: &[Kind], args: &DeleteArgs) -> Result<Vec<ObjectKe
     let mut keys = Vec::new();
     for &kind in kinds {
         let objects = ctx.world()?.list(kind, Scope::Managed, Depth::Listing)?;
-        keys.extend(objects.iter().filter(|o| filter.matches(o)).filter_map(Object::key));
+        keys.extend(
+            objects
+                .iter()
+                .filter(|o| filter.matches(o))
+                .filter_map(Object::key),
+        );
     }
     Ok(keys)
 }

@@ -26,7 +26,12 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: DescribeArgs) -> Result<(
             let mut keys: Vec<ObjectKey> = Vec::new();
             for kind in kinds {
                 let objects = ctx.world()?.list(kind, Scope::Managed, Depth::Listing)?;
-                keys.extend(objects.iter().filter(|o| filter.matches(o)).filter_map(Object::key));
+                keys.extend(
+                    objects
+                        .iter()
+                        .filter(|o| filter.matches(o))
+                        .filter_map(Object::key),
+                );
             }
             keys
         }

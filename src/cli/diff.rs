@@ -27,10 +27,18 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: DiffArgs) -> Result<()> {
         let sides = engine::sides(ctx.world().map_err(above_one)?, object).map_err(above_one)?;
         differs |= output::print_diff(ctx.ui(), &sides.name, &sides.live, &sides.wanted)?;
     }
-    if differs { Err(Error::new(ErrorKind::Remote(1), "")) } else { Ok(()) }
+    if differs {
+        Err(Error::new(ErrorKind::Remote(1), ""))
+    } else {
+        Ok(())
+    }
 }
 
 /// Exit code 1 means "differs" here, so that other failures take another.
 fn above_one(error: Error) -> Error {
-    if error.kind() == ErrorKind::Failed { error.with_kind(ErrorKind::Usage) } else { error }
+    if error.kind() == ErrorKind::Failed {
+        error.with_kind(ErrorKind::Usage)
+    } else {
+        error
+    }
 }

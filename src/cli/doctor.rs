@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::context::Ctx;
 use crate::api::Kind;
+use crate::engine;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::observe::doctor::{self, Level};
 use crate::output::{Cell, OutputFormat, Role, Table};
@@ -18,17 +19,37 @@ pub(crate) struct DoctorArgs {
 
 /// Checks the host.
 pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: DoctorArgs) -> Result<()> {
-    let report = doctor::run(&ctx.settings()?, ctx.world(), args.probe_kvm);
+    if args.probe_kvm {
+        probe(ctx)?;
+    }
+    let report = doctor::run(&ctx.settings()?, ctx.world());
     match ctx.format(&["table", "json", "yaml"])? {
         OutputFormat::Table | OutputFormat::Wide => table(ctx, &report)?,
         format => ctx.print_value(&format, &report)?,
     }
-    let failed = report.checks.iter().filter(|c| c.level == Level::Failed).count();
+    let failed = report
+        .checks
+        .iter()
+        .filter(|c| c.level == Level::Failed)
+        .count();
     if failed == 0 {
         return Ok(());
     }
     let checks = if failed == 1 { "check" } else { "checks" };
-    Err(Error::new(ErrorKind::Failed, format!("{failed} {checks} failed")))
+    Err(Error::new(
+        ErrorKind::Failed,
+        format!("{failed} {checks} failed"),
+    ))
+}
+
+fn probe(ctx: &Ctx) -> Result<()> {
+    let reporter = ctx.reporter();
+    match engine::probe::run(ctx.world()?, reporter.as_ref())? {
+        Some(verdict) if verdict.works => ctx.ui().status("KVM works: a kernel booted."),
+        Some(verdict) => ctx.ui().warn(&format!("KVM does not work here: {}", verdict.reason)),
+        None => ctx.ui().warn("nothing to probe: KVM is not offered, or no image is cached (kvmctl images pull debian-12)"),
+    }
+    Ok(())
 }
 
 fn table(ctx: &Ctx, report: &doctor::Report) -> Result<()> {
@@ -39,9 +60,17 @@ fn table(ctx: &Ctx, report: &doctor::Report) -> Result<()> {
             Level::Warning => ("warning", Role::Warning),
             Level::Failed => ("failed", Role::Bad),
         };
-        table.push([Cell::new(word, role), check.name.into(), check.finding.as_str().into()]);
+        table.push([
+            Cell::new(word, role),
+            check.name.into(),
+            check.finding.as_str().into(),
+        ]);
         if let Some(remedy) = &check.remedy {
-            table.push([Cell::from(""), Cell::from(""), Cell::from(format!("mend: {remedy}"))]);
+            table.push([
+                Cell::blank(),
+                Cell::blank(),
+                Cell::from(format!("mend: {remedy}")),
+            ]);
         }
     }
     ctx.ui().out(&table.render(ctx.ui().paint_out()))

@@ -56,20 +56,36 @@ fn edit(ctx: &Ctx, editor: &Editor, key: &ObjectKey) -> Result<()> {
 }
 
 fn without_comments(text: &str) -> String {
-    text.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect()
+    text.lines()
+        .filter(|l| !l.starts_with('#'))
+        .map(|l| format!("{l}\n"))
+        .collect()
 }
 
 fn with_error(error: &Error, bare: &str) -> String {
-    let lines: String = error.to_string().lines().map(|l| format!("# error: {l}\n")).collect();
+    let lines: String = error
+        .to_string()
+        .lines()
+        .map(|l| format!("# error: {l}\n"))
+        .collect();
     format!("{HEAD}{lines}{bare}")
 }
 
 fn apply(ctx: &Ctx, key: &ObjectKey, text: &str) -> Result<()> {
-    let objects: Vec<Object> = manifest::parse_all("edited", text, Strictness::Strict)?;
+    let parsed = manifest::parse("edited", text, Strictness::Strict)
+        .map_err(|problems| manifest::into_error(&problems))?;
+    let objects: Vec<Object> = parsed.objects.into_iter().map(|l| l.value).collect();
     if objects.iter().filter_map(Object::key).ne([key.clone()]) {
-        return Err(Error::usage(format!("the edited text must be {key}: kind and name cannot be changed")));
+        return Err(Error::usage(format!(
+            "the edited text must be {key}: kind and name cannot be changed"
+        )));
     }
     let mode = ApplyMode::Replace;
-    let options = ApplyOptions { mode, dry_run: DryRun::None, wait: None, error_unchanged: false };
+    let options = ApplyOptions {
+        mode,
+        dry_run: DryRun::None,
+        wait: None,
+        error_unchanged: false,
+    };
     ctx.apply(objects, &options)
 }

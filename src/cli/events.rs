@@ -27,13 +27,17 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: EventsArgs) -> Result<()> {
     let key = match &args.object {
         Some(word) => {
             let words = [word.clone()];
-            Targets::parse(None, &words, "events --for")?.named()?.into_iter().next()
+            Targets::parse(None, &words, "events --for")?
+                .named()?
+                .into_iter()
+                .next()
         }
         None => None,
     };
     let now = Timestamp::now();
     let events = ctx.world()?.events(key.as_ref())?;
-    let wanted = |t: &str| args.types.is_empty() || args.types.iter().any(|w| w.eq_ignore_ascii_case(t));
+    let wanted =
+        |t: &str| args.types.is_empty() || args.types.iter().any(|w| w.eq_ignore_ascii_case(t));
     let rows: Vec<Vec<String>> = events
         .into_iter()
         .filter(|e| wanted(e.kind_of_event()))
@@ -47,5 +51,9 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: EventsArgs) -> Result<()> {
         ctx.ui().status("No events found.");
         return Ok(());
     }
-    ctx.print_rows(&["AGE", "TYPE", "REASON", "OBJECT", "MESSAGE"], rows, args.no_headers)
+    ctx.print_rows(
+        &["AGE", "TYPE", "REASON", "OBJECT", "MESSAGE"],
+        rows,
+        args.no_headers,
+    )
 }

@@ -59,5 +59,9 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: ExecArgs) -> Result<()> {
     let result = guest::exec(ctx.world()?, &key, via, &args.command, &input, timeout)?;
     ctx.ui().out_bytes(&result.stdout)?;
     ctx.ui().err_bytes(&result.stderr)?;
-    if result.code == 0 { Ok(()) } else { Err(Error::new(ErrorKind::Remote(result.code), "")) }
+    if result.code == 0 {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::Remote(result.code), ""))
+    }
 }

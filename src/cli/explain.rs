@@ -5,7 +5,7 @@ use clap::Args;
 use super::context::Ctx;
 use crate::api::Kind;
 use crate::error::Result;
-use crate::manifest;
+use crate::manifest::{self, Depth};
 
 /// Which field.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +20,11 @@ pub(crate) struct ExplainArgs {
 
 /// Prints the documentation of a field.
 pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ExplainArgs) -> Result<()> {
-    let explanation = manifest::explain(&args.path, args.recursive)?;
+    let depth = if args.recursive {
+        Depth::Recursive
+    } else {
+        Depth::Fields
+    };
+    let explanation = manifest::explain(&args.path, depth)?;
     ctx.ui().out(&explanation.to_string())
 }

@@ -47,20 +47,28 @@ pub(crate) fn run(_: &Ctx, _: Option<Kind>, args: GenerateArgs) -> Result<()> {
 
 fn pages(folder: &Path, mut command: Command, name: &str) -> Result<()> {
     // Pages are named after the whole path of words, as git's are.
-    command = command.display_name(name.to_owned()).disable_help_subcommand(true);
+    command = command
+        .display_name(name.to_owned())
+        .disable_help_subcommand(true);
     command.build();
     page(folder, &command, name)
 }
 
 fn page(folder: &Path, command: &Command, name: &str) -> Result<()> {
     let mut text = Vec::new();
-    let titled = command.clone().name(name.to_owned()).bin_name(name.replace('-', " "));
+    let titled = command
+        .clone()
+        .name(name.to_owned())
+        .bin_name(name.replace('-', " "));
     clap_mangen::Man::new(titled)
         .date("")
         .render(&mut text)
         .map_err(|e| cannot(folder, e))?;
     write(&folder.join(format!("{name}.1")), &text)?;
-    for sub in command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help") {
+    for sub in command
+        .get_subcommands()
+        .filter(|s| !s.is_hide_set() && s.get_name() != "help")
+    {
         page(folder, sub, &format!("{name}-{}", sub.get_name()))?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! `get`, and `list` after a noun.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -9,6 +9,7 @@ use super::context::Ctx;
 use super::targets::Targets;
 use crate::api::{Kind, Object, ObjectKey};
 use crate::error::{Error, Result};
+use crate::libvirt::EventWaiter;
 use crate::observe::{Depth, Scope};
 use crate::output::{self, Group, PrintRequest};
 
@@ -32,6 +33,9 @@ pub(crate) struct GetArgs {
     ignore_not_found: bool,
 }
 
+/// How often a watch looks at what has no events.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What a run came to: the groups, and what was not found.
 struct Found {
     groups: Vec<Group>,
@@ -52,7 +56,10 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: GetArgs) -> Result<()> {
         return watch(ctx, &targets, &args, &request, &filter);
     }
     let found = find(ctx, &targets, &args, &request, &filter)?;
-    let request = PrintRequest { single: found.single, ..request };
+    let request = PrintRequest {
+        single: found.single,
+        ..request
+    };
     // What was found is printed even when something else was not.
     if !found.groups.is_empty() {
         output::print_objects(ctx.ui(), &request, &found.groups)?;
@@ -72,7 +79,9 @@ fn targets(ctx: &Ctx, noun: Option<Kind>, args: &GetArgs) -> Result<Targets> {
         return Err(Error::usage("give either names or -f, not both"));
     }
     let objects = ctx.manifests(&args.files, "get")?;
-    Ok(Targets::Named(objects.iter().filter_map(Object::key).collect()))
+    Ok(Targets::Named(
+        objects.iter().filter_map(Object::key).collect(),
+    ))
 }
 
 fn kinds_of(targets: &Targets) -> Vec<Kind> {
@@ -91,7 +100,11 @@ fn find(
 ) -> Result<Found> {
     let world = ctx.world()?;
     let scope = if args.all { Scope::All } else { Scope::Managed };
-    let depth = if request.needs_whole_objects() { Depth::Whole } else { Depth::Listing };
+    let depth = if request.needs_whole_objects() {
+        Depth::Whole
+    } else {
+        Depth::Listing
+    };
     match targets {
         Targets::Kinds(kinds) => {
             let mut groups = Vec::new();
@@ -100,12 +113,20 @@ fn find(
                 objects.retain(|o| filter.matches(o));
                 groups.push(Group { kind, objects });
             }
-            Ok(Found { groups, missing: Vec::new(), single: false })
+            Ok(Found {
+                groups,
+                missing: Vec::new(),
+                single: false,
+            })
         }
         Targets::Named(keys) => {
             let (objects, missing) = by_name(ctx, keys, args.ignore_not_found)?;
             let objects = objects.into_iter().filter(|o| filter.matches(o)).collect();
-            Ok(Found { groups: grouped(objects), missing, single: keys.len() == 1 })
+            Ok(Found {
+                groups: grouped(objects),
+                missing,
+                single: keys.len() == 1,
+            })
         }
     }
 }
@@ -131,7 +152,10 @@ fn grouped(objects: Vec<Object>) -> Vec<Group> {
     for object in objects {
         match groups.iter_mut().find(|g| g.kind == object.kind()) {
             Some(group) => group.objects.push(object),
-            None => groups.push(Group { kind: object.kind(), objects: vec![object] }),
+            None => groups.push(Group {
+                kind: object.kind(),
+                objects: vec![object],
+            }),
         }
     }
     groups
@@ -148,7 +172,11 @@ fn note_unmanaged(ctx: &Ctx, found: &Found, args: &GetArgs, request: &PrintReque
     }
     let unmanaged = ctx.world()?.unmanaged()?;
     if unmanaged > 0 {
-        let (noun, verb) = if unmanaged == 1 { ("domain", "is") } else { ("domains", "are") };
+        let (noun, verb) = if unmanaged == 1 {
+            ("domain", "is")
+        } else {
+            ("domains", "are")
+        };
         ctx.ui().status(&format!(
             "{unmanaged} {noun} {verb} not managed by kvmctl; see them with: kvmctl get instances --all"
         ));
@@ -175,15 +203,15 @@ fn watch(
     filter: &output::Filter,
 ) -> Result<()> {
     let world = ctx.world()?;
-    let changes = world.host()?.watch_lifecycle();
+    let changes = EventWaiter::all(world.host()?);
     let mut watcher = output::Watcher::new(request.clone());
     loop {
         let found = find(ctx, targets, args, request, filter)?;
         watcher.show(ctx.ui(), found.groups)?;
         // Lifecycle changes arrive as events; what the store alone knows is looked at every second.
         match &changes {
-            Ok(changes) => changes.wait(Duration::from_secs(1)),
-            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+            Ok(changes) => drop(changes.next(Instant::now() + LOOK)),
+            Err(_) => std::thread::sleep(LOOK),
         }
     }
 }

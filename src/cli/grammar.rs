@@ -25,7 +25,10 @@ pub(crate) fn command() -> Command {
         .disable_help_subcommand(false)
         .help_template("{about}\n\nUsage: {usage}\n{after-help}\n\nGlobal options:\n{options}")
         .after_help(overview());
-    let root = GlobalArgs::augment_args(root).next_help_heading("Options");
+    // A derived set of flags brings its own description along.
+    let root = GlobalArgs::augment_args(root)
+        .about(ABOUT)
+        .next_help_heading("Options");
     let verbs = VERBS.iter().filter(|v| v.root).map(root_verb);
     let nouns = KINDS.iter().map(noun);
     root.subcommands(verbs).subcommands(nouns)
@@ -36,7 +39,10 @@ pub(crate) fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<()> {
     let Some((word, sub)) = matches.subcommand() else {
         return Err(Error::usage("no command was given").hint("kvmctl --help"));
     };
-    let kind = KINDS.iter().find(|row| row.plural == word).map(|row| row.kind);
+    let kind = KINDS
+        .iter()
+        .find(|row| row.plural == word)
+        .map(|row| row.kind);
     match kind {
         None => run_verb(ctx, None, word, sub),
         Some(kind) => match sub.subcommand() {
@@ -62,6 +68,7 @@ fn root_verb(verb: &'static Verb) -> Command {
         "generate" => (verb.augment)(command).hide(true),
         _ => (verb.augment)(command),
     }
+    .about(verb.about)
 }
 
 fn noun(row: &'static KindInfo) -> Command {
@@ -69,7 +76,12 @@ fn noun(row: &'static KindInfo) -> Command {
     let mut command = Command::new(row.plural)
         .about(row.about)
         .visible_aliases(row.short_names.iter().copied())
-        .aliases(row.aliases.iter().filter(|a| !row.short_names.contains(a)).copied())
+        .aliases(
+            row.aliases
+                .iter()
+                .filter(|a| !row.short_names.contains(a))
+                .copied(),
+        )
         .subcommand_required(true)
         .arg_required_else_help(true);
     for verb in verbs {
@@ -86,7 +98,8 @@ fn noun_verb(kind: Kind, verb: &'static Verb, name: &'static str) -> Command {
     let command = match verb.name {
         "create" => create::augment_noun(command, kind),
         _ => (verb.augment)(command),
-    };
+    }
+    .about(verb.about);
     // After a noun the words are names, and the help should say so.
     if command.get_arguments().any(|a| a.get_id() == "targets") {
         command.mut_arg("targets", |a| a.value_name("NAME").help("Names of objects"))
@@ -97,7 +110,11 @@ fn noun_verb(kind: Kind, verb: &'static Verb, name: &'static str) -> Command {
 
 fn base(verb: &'static Verb, name: &'static str, examples: &str) -> Command {
     let command = Command::new(name).about(verb.about);
-    if examples.is_empty() { command } else { command.after_help(examples.to_owned()) }
+    if examples.is_empty() {
+        command
+    } else {
+        command.after_help(examples.to_owned())
+    }
 }
 
 /// The examples of a verb: for a noun only those that begin with it, if there are any.
@@ -105,10 +122,18 @@ fn examples(verb: &Verb, kind: Option<Kind>) -> String {
     let all: Vec<&str> = verb.examples.lines().filter(|l| !l.is_empty()).collect();
     let noun = kind.map(|k| format!("kvmctl {} ", k.info().plural));
     let fitting: Vec<&str> = match &noun {
-        Some(noun) => all.iter().copied().filter(|l| l.starts_with(noun.as_str())).collect(),
+        Some(noun) => all
+            .iter()
+            .copied()
+            .filter(|l| l.starts_with(noun.as_str()))
+            .collect(),
         None => all.clone(),
     };
-    let shown = if fitting.is_empty() && kind.is_none() { all } else { fitting };
+    let shown = if fitting.is_empty() && kind.is_none() {
+        all
+    } else {
+        fitting
+    };
     if shown.is_empty() {
         return String::new();
     }
@@ -130,7 +155,10 @@ fn overview() -> String {
     ];
     for (group, title) in groups {
         text.push_str(&format!("\n{title}:\n"));
-        for verb in VERBS.iter().filter(|v| v.root && v.group == group && v.name != "generate") {
+        for verb in VERBS
+            .iter()
+            .filter(|v| v.root && v.group == group && v.name != "generate")
+        {
             text.push_str(&format!("  {:<15}{}\n", verb.name, verb.about));
         }
     }
@@ -155,7 +183,11 @@ mod tests {
     fn both_doors_give_the_same_flags() {
         let tree = command();
         let root = tree.find_subcommand("get").unwrap();
-        let noun = tree.find_subcommand("instances").unwrap().find_subcommand("list").unwrap();
+        let noun = tree
+            .find_subcommand("instances")
+            .unwrap()
+            .find_subcommand("list")
+            .unwrap();
         let flags = |c: &Command| -> Vec<String> {
             c.get_arguments().map(|a| a.get_id().to_string()).collect()
         };

@@ -118,12 +118,18 @@ pub(crate) fn prune(ctx: &Ctx, _: Option<Kind>, args: PruneArgs) -> Result<()> {
         ctx.ui().status("No image to prune: every one is used.");
         return Ok(());
     }
-    let keys: Vec<ObjectKey> = unused.into_iter().map(|n| ObjectKey::new(Kind::Image, n)).collect();
+    let keys: Vec<ObjectKey> = unused
+        .into_iter()
+        .map(|n| ObjectKey::new(Kind::Image, n))
+        .collect();
     let dry_run = ctx.dry_run(&args.dry_run)?;
     if dry_run == DryRun::None && !args.yes.yes {
         let list: Vec<String> = keys.iter().map(ToString::to_string).collect();
         prompt::confirm(ctx, &format!("Delete {}?", list.join(", ")), "--yes")?;
     }
-    let options = DeleteOptions { dry_run, ..DeleteOptions::default() };
+    let options = DeleteOptions {
+        dry_run,
+        ..DeleteOptions::default()
+    };
     ctx.delete(keys, &options)
 }

@@ -18,11 +18,17 @@ pub(crate) struct IpArgs {
 /// Prints the primary address of each instance, one a line.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: IpArgs) -> Result<()> {
     for key in Targets::parse(noun, &args.targets, "ip")?.named()? {
-        let Object::Instance(instance) = ctx.world()?.get(&key)? else { continue };
-        let address = instance.status.as_ref().and_then(|s| s.address).ok_or_else(|| {
-            Error::not_found(format!("{key} has no address yet"))
-                .hint(format!("kvmctl describe {key}"))
-        })?;
+        let Object::Instance(instance) = ctx.world()?.get(&key)? else {
+            continue;
+        };
+        let address = instance
+            .status
+            .as_ref()
+            .and_then(|s| s.address)
+            .ok_or_else(|| {
+                Error::not_found(format!("{key} has no address yet"))
+                    .hint(format!("kvmctl describe {key}"))
+            })?;
         ctx.ui().out_line(&address.to_string())?;
     }
     Ok(())

@@ -29,30 +29,54 @@ enum Edit {
 
 /// Changes labels.
 pub(crate) fn run_labels(ctx: &Ctx, noun: Option<Kind>, args: LabelArgs) -> Result<()> {
-    run(ctx, noun, &args, "label", |meta, edit, overwrite| match edit {
-        Edit::Set(key, value) => {
-            let value = LabelValue::new(value.as_str()).map_err(|e| Error::usage(e.to_string()))?;
-            let old = meta.labels.get(key).map(ToString::to_string);
-            check(key, old.as_deref(), value.as_str(), overwrite)?;
-            meta.labels.insert(key.clone(), value);
-            Ok(None)
-        }
-        Edit::Remove(key) => Ok(meta.labels.remove(key).is_none().then(|| missing("label", key))),
-    })
+    run(
+        ctx,
+        noun,
+        &args,
+        "label",
+        |meta, edit, overwrite| match edit {
+            Edit::Set(key, value) => {
+                let value =
+                    LabelValue::new(value.as_str()).map_err(|e| Error::usage(e.to_string()))?;
+                let old = meta.labels.get(key).map(ToString::to_string);
+                check(key, old.as_deref(), value.as_str(), overwrite)?;
+                meta.labels.insert(key.clone(), value);
+                Ok(None)
+            }
+            Edit::Remove(key) => Ok(meta
+                .labels
+                .remove(key)
+                .is_none()
+                .then(|| missing("label", key))),
+        },
+    )
 }
 
 /// Changes annotations.
 pub(crate) fn run_annotations(ctx: &Ctx, noun: Option<Kind>, args: LabelArgs) -> Result<()> {
-    run(ctx, noun, &args, "annotate", |meta, edit, overwrite| match edit {
-        Edit::Set(key, value) => {
-            check(key, meta.annotations.get(key).map(String::as_str), value, overwrite)?;
-            meta.annotations.insert(key.clone(), value.clone());
-            Ok(None)
-        }
-        Edit::Remove(key) => {
-            Ok(meta.annotations.remove(key).is_none().then(|| missing("annotation", key)))
-        }
-    })
+    run(
+        ctx,
+        noun,
+        &args,
+        "annotate",
+        |meta, edit, overwrite| match edit {
+            Edit::Set(key, value) => {
+                check(
+                    key,
+                    meta.annotations.get(key).map(String::as_str),
+                    value,
+                    overwrite,
+                )?;
+                meta.annotations.insert(key.clone(), value.clone());
+                Ok(None)
+            }
+            Edit::Remove(key) => Ok(meta
+                .annotations
+                .remove(key)
+                .is_none()
+                .then(|| missing("annotation", key))),
+        },
+    )
 }
 
 fn missing(what: &str, key: &LabelKey) -> String {
@@ -61,10 +85,10 @@ fn missing(what: &str, key: &LabelKey) -> String {
 
 fn check(key: &LabelKey, old: Option<&str>, new: &str, overwrite: bool) -> Result<()> {
     match old {
-        Some(old) if old != new && !overwrite => {
-            Err(Error::conflict(format!("'{key}' already has a value ({old:?}), and --overwrite is not set"))
-                .hint("add --overwrite"))
-        }
+        Some(old) if old != new && !overwrite => Err(Error::conflict(format!(
+            "'{key}' already has a value ({old:?}), and --overwrite is not set"
+        ))
+        .hint("add --overwrite")),
         _ => Ok(()),
     }
 }
@@ -74,7 +98,8 @@ type Apply = fn(&mut ObjectMeta, &Edit, bool) -> Result<Option<String>>;
 
 fn run(ctx: &Ctx, noun: Option<Kind>, args: &LabelArgs, verb: &str, apply: Apply) -> Result<()> {
     let is_edit = |w: &String| w.contains('=') || w.ends_with('-');
-    let (edits, words): (Vec<String>, Vec<String>) = args.targets.iter().cloned().partition(is_edit);
+    let (edits, words): (Vec<String>, Vec<String>) =
+        args.targets.iter().cloned().partition(is_edit);
     let edits: Vec<Edit> = edits.iter().map(|e| edit(e)).collect::<Result<_>>()?;
     if edits.is_empty() {
         return Err(Error::usage("at least one KEY=VALUE or KEY- is needed")
@@ -95,7 +120,11 @@ fn run(ctx: &Ctx, noun: Option<Kind>, args: &LabelArgs, verb: &str, apply: Apply
         for line in told {
             ctx.ui().status(&line);
         }
-        let word = if outcome == Outcome::Unchanged { words.same } else { words.done };
+        let word = if outcome == Outcome::Unchanged {
+            words.same
+        } else {
+            words.done
+        };
         ctx.print_outcome(&key, word)?;
     }
     Ok(())
@@ -109,9 +138,18 @@ struct Words {
 impl Words {
     fn of(verb: &str, only_removals: bool) -> Self {
         match (verb, only_removals) {
-            ("label", false) => Self { done: "labeled", same: "not labeled" },
-            ("label", true) => Self { done: "unlabeled", same: "not labeled" },
-            _ => Self { done: "annotated", same: "not annotated" },
+            ("label", false) => Self {
+                done: "labeled",
+                same: "not labeled",
+            },
+            ("label", true) => Self {
+                done: "unlabeled",
+                same: "not labeled",
+            },
+            _ => Self {
+                done: "annotated",
+                same: "not annotated",
+            },
         }
     }
 }

@@ -71,7 +71,10 @@ pub(crate) struct ResizeArgs {
 /// Starts instances.
 pub(crate) fn start(ctx: &Ctx, noun: Option<Kind>, args: StartArgs) -> Result<()> {
     let keys = keys(ctx, noun, &args.select, "start")?;
-    let wait = args.wait.wanted(false).then(|| args.wait.timeout.duration());
+    let wait = args
+        .wait
+        .wanted(false)
+        .then(|| args.wait.timeout.duration());
     ctx.change(keys, args.error_unchanged, |world, key, reporter| {
         let outcome = engine::lifecycle(world, key, &Change::Start, reporter)?;
         if let Some(timeout) = wait {
@@ -83,24 +86,58 @@ pub(crate) fn start(ctx: &Ctx, noun: Option<Kind>, args: StartArgs) -> Result<()
 
 /// Shuts instances down.
 pub(crate) fn stop(ctx: &Ctx, noun: Option<Kind>, args: StopArgs) -> Result<()> {
-    let change = Change::Stop(StopOptions { timeout: args.timeout.duration(), force: args.force });
-    each(ctx, noun, &args.select, "stop", args.error_unchanged, &change)
+    let change = Change::Stop(StopOptions {
+        timeout: args.timeout.duration(),
+        force: args.force,
+    });
+    each(
+        ctx,
+        noun,
+        &args.select,
+        "stop",
+        args.error_unchanged,
+        &change,
+    )
 }
 
 /// Shuts instances down and starts them again.
 pub(crate) fn restart(ctx: &Ctx, noun: Option<Kind>, args: StopArgs) -> Result<()> {
-    let options = StopOptions { timeout: args.timeout.duration(), force: args.force };
-    each(ctx, noun, &args.select, "restart", args.error_unchanged, &Change::Restart(options))
+    let options = StopOptions {
+        timeout: args.timeout.duration(),
+        force: args.force,
+    };
+    each(
+        ctx,
+        noun,
+        &args.select,
+        "restart",
+        args.error_unchanged,
+        &Change::Restart(options),
+    )
 }
 
 /// Suspends instances.
 pub(crate) fn pause(ctx: &Ctx, noun: Option<Kind>, args: PauseArgs) -> Result<()> {
-    each(ctx, noun, &args.select, "pause", args.error_unchanged, &Change::Pause)
+    each(
+        ctx,
+        noun,
+        &args.select,
+        "pause",
+        args.error_unchanged,
+        &Change::Pause,
+    )
 }
 
 /// Resumes instances.
 pub(crate) fn resume(ctx: &Ctx, noun: Option<Kind>, args: PauseArgs) -> Result<()> {
-    each(ctx, noun, &args.select, "resume", args.error_unchanged, &Change::Resume)
+    each(
+        ctx,
+        noun,
+        &args.select,
+        "resume",
+        args.error_unchanged,
+        &Change::Resume,
+    )
 }
 
 fn each(
@@ -140,12 +177,21 @@ pub(crate) fn resize(ctx: &Ctx, noun: Option<Kind>, args: ResizeArgs) -> Result<
 }
 
 fn keys(ctx: &Ctx, noun: Option<Kind>, select: &SelectArgs, verb: &str) -> Result<Vec<ObjectKey>> {
-    match (&select.selector, Targets::parse(noun, &select.targets, verb)?) {
+    match (
+        &select.selector,
+        Targets::parse(noun, &select.targets, verb)?,
+    ) {
         (None, targets) => targets.named(),
         (Some(selector), Targets::Kinds(kinds)) => {
             let filter = output::Filter::parse(Some(selector), None, &kinds)?;
-            let objects = ctx.world()?.list(Kind::Instance, Scope::Managed, Depth::Listing)?;
-            Ok(objects.iter().filter(|o| filter.matches(o)).filter_map(crate::api::Object::key).collect())
+            let objects = ctx
+                .world()?
+                .list(Kind::Instance, Scope::Managed, Depth::Listing)?;
+            Ok(objects
+                .iter()
+                .filter(|o| filter.matches(o))
+                .filter_map(crate::api::Object::key)
+                .collect())
         }
         (Some(_), Targets::Named(_)) => {
             Err(Error::usage("give either names or a selector, not both"))

@@ -37,8 +37,10 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: LogsArgs) -> Result<()> {
         _ => LogSource::Serial,
     };
     if args.follow && source == LogSource::CloudInit {
-        return Err(Error::usage("cloud-init's output can be followed on the serial console")
-            .hint(format!("kvmctl logs {} -f", key.name)));
+        return Err(
+            Error::usage("cloud-init's output can be followed on the serial console")
+                .hint(format!("kvmctl logs {} -f", key.name)),
+        );
     }
     let mut log = guest::open_log(ctx.world()?, &key, source, args.tail)?;
     while let Some(bytes) = log.next(args.follow)? {

@@ -47,8 +47,8 @@ mod wait;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
 use clap::FromArgMatches;
+use clap::error::ErrorKind;
 
 use crate::error::{Error, did_you_mean};
 use args::GlobalArgs;
@@ -105,7 +105,13 @@ fn usage_error_ref(error: &clap::Error) -> Error {
         if let Some(tip) = line.strip_prefix("tip: ") {
             hints.push(tip.to_owned());
         } else if let Some(usage) = line.strip_prefix("Usage: ") {
-            let command = usage.split(" [").next().unwrap_or(usage).split(" <").next().unwrap_or(usage);
+            let command = usage
+                .split(" [")
+                .next()
+                .unwrap_or(usage)
+                .split(" <")
+                .next()
+                .unwrap_or(usage);
             hints.push(format!("{command} --help"));
         } else if !line.starts_with("For more information") {
             message.push_str(if message.ends_with(':') { " " } else { "; " });
@@ -114,16 +120,26 @@ fn usage_error_ref(error: &clap::Error) -> Error {
     }
     if error.kind() == ErrorKind::InvalidSubcommand {
         hints.insert(0, suggestion(error));
-        hints.retain(|h| !h.is_empty() && !h.starts_with("a similar") && !h.starts_with("some similar"));
+        hints.retain(|h| {
+            !h.is_empty() && !h.starts_with("a similar") && !h.starts_with("some similar")
+        });
     }
     hints.into_iter().fold(Error::usage(message), Error::hint)
 }
 
 /// clap suggests only among names; ours are also known by aliases.
 fn suggestion(error: &clap::Error) -> String {
-    let typed = error.get(clap::error::ContextKind::InvalidSubcommand).map(ToString::to_string);
+    let typed = error
+        .get(clap::error::ContextKind::InvalidSubcommand)
+        .map(ToString::to_string);
     let tree = grammar::command();
-    let names: Vec<&str> = tree.get_subcommands().map(clap::Command::get_name).collect();
-    let near = typed.as_deref().and_then(|t| did_you_mean(t, names.iter().copied()));
-    near.map(|n| format!("Did you mean \"{n}\"?")).unwrap_or_default()
+    let names: Vec<&str> = tree
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .collect();
+    let near = typed
+        .as_deref()
+        .and_then(|t| did_you_mean(t, names.iter().copied()));
+    near.map(|n| format!("Did you mean \"{n}\"?"))
+        .unwrap_or_default()
 }

@@ -27,13 +27,23 @@ pub(crate) struct PatchArgs {
     #[arg(value_name = "TARGET", required = true)]
     targets: Vec<String>,
     /// The patch, as JSON or YAML
-    #[arg(long, short = 'p', value_name = "PATCH", required_unless_present = "patch_file")]
+    #[arg(
+        long,
+        short = 'p',
+        value_name = "PATCH",
+        required_unless_present = "patch_file"
+    )]
     patch: Option<String>,
     /// File that holds the patch
     #[arg(long, value_name = "FILE", conflicts_with = "patch")]
     patch_file: Option<std::path::PathBuf>,
     /// What sort of patch it is
-    #[arg(long = "type", value_enum, default_value = "merge", value_name = "TYPE")]
+    #[arg(
+        long = "type",
+        value_enum,
+        default_value = "merge",
+        value_name = "TYPE"
+    )]
     kind: PatchType,
 }
 
@@ -50,19 +60,32 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
         let live = engine::manifest_of(ctx.world()?, &key)?;
         let patched = match args.kind {
             PatchType::Merge => manifest::merge_patch(live.clone(), &patch),
-            PatchType::Json => manifest::json_patch(live.clone(), &patch)?,
+            PatchType::Json => manifest::json_patch(&live, &patch)?,
         };
         if patched == live {
             ctx.print_outcome(&key, "patched (no change)")?;
             continue;
         }
-        let objects: Vec<Object> =
-            manifest::parse_all("patch", &patched.to_string(), Strictness::Strict)?;
+        let parsed = manifest::parse("patch", &patched.to_string(), Strictness::Strict)
+            .map_err(|problems| manifest::into_error(&problems))?;
+        let objects: Vec<Object> = parsed.objects.into_iter().map(|l| l.value).collect();
         let mode = ApplyMode::Replace;
-        let options = ApplyOptions { mode, dry_run: DryRun::None, wait: None, error_unchanged: false };
+        let options = ApplyOptions {
+            mode,
+            dry_run: DryRun::None,
+            wait: None,
+            error_unchanged: false,
+        };
         let outcome = ctx.apply_quietly(objects, &options)?;
         let changed = outcome.iter().any(|o| *o != Outcome::Unchanged);
-        ctx.print_outcome(&key, if changed { "patched" } else { "patched (no change)" })?;
+        ctx.print_outcome(
+            &key,
+            if changed {
+                "patched"
+            } else {
+                "patched (no change)"
+            },
+        )?;
     }
     Ok(())
 }

@@ -13,10 +13,15 @@ use crate::error::{Error, Result};
 /// Usage without a terminal, `Failed` when the answer is no.
 pub(crate) fn confirm(ctx: &Ctx, question: &str, flag: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() || !ctx.ui().is_tty_err() {
-        return Err(Error::usage("this needs a confirmation, and there is no terminal to ask on")
-            .hint(format!("add {flag}")));
+        return Err(
+            Error::usage("this needs a confirmation, and there is no terminal to ask on")
+                .hint(format!("add {flag}")),
+        );
     }
-    let answer = Confirm::new().with_prompt(question).default(false).interact();
+    let answer = Confirm::new()
+        .with_prompt(question)
+        .default(false)
+        .interact();
     match answer {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::failed("cancelled, nothing was changed")),

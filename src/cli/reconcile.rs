@@ -37,7 +37,9 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ReconcileArgs) -> Result<()>
             Ok(())
         }
         (_, 0) => Ok(()),
-        (_, left) if args.check => Err(Error::failed(format!("{left} to mend")).hint("kvmctl reconcile")),
+        (_, left) if args.check => {
+            Err(Error::failed(format!("{left} to mend")).hint("kvmctl reconcile"))
+        }
         (_, left) => Err(Error::failed(format!("{left} could not be mended"))),
     }
 }

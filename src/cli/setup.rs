@@ -29,7 +29,11 @@ pub(crate) struct SetupArgs {
 
 /// Sets the host up.
 pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: SetupArgs) -> Result<()> {
-    let options = SetupOptions { pool_path: args.pool_path, cidr: args.cidr, probe: !args.no_probe };
+    let options = SetupOptions {
+        pool_path: args.pool_path,
+        cidr: args.cidr,
+        probe: !args.no_probe,
+    };
     let plan = setup::plan(ctx.world()?, &options)?;
     for line in plan.lines() {
         ctx.ui().status(&line);

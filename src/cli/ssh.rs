@@ -26,5 +26,9 @@ pub(crate) struct SshArgs {
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: SshArgs) -> Result<()> {
     let key = Targets::one_instance(noun, &[args.target], "ssh")?;
     let code = guest::ssh(ctx.world()?, &key, args.user.as_deref(), &args.command)?;
-    if code == 0 { Ok(()) } else { Err(Error::new(ErrorKind::Remote(code), "")) }
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::Remote(code), ""))
+    }
 }

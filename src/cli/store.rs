@@ -18,7 +18,9 @@ pub(crate) enum StoreCommand {
 /// Runs a store command.
 pub(crate) fn run(ctx: &Ctx, command: StoreCommand) -> Result<()> {
     match command {
-        StoreCommand::Path => ctx.ui().out_line(&ctx.settings()?.store.display().to_string()),
+        StoreCommand::Path => ctx
+            .ui()
+            .out_line(&ctx.world()?.store_path().display().to_string()),
         StoreCommand::Rebuild => {
             let world = ctx.world()?;
             let found = rebuild::run(world)?;

@@ -28,14 +28,23 @@ impl Targets {
     ///
     /// # Errors
     /// Usage errors, also for another kind or several names.
-    pub(crate) fn one_instance(noun: Option<Kind>, words: &[String], verb: &str) -> Result<ObjectKey> {
+    pub(crate) fn one_instance(
+        noun: Option<Kind>,
+        words: &[String],
+        verb: &str,
+    ) -> Result<ObjectKey> {
         let words = match words {
-            [noun_word, name] if noun.is_none() && Kind::from_noun(noun_word) == Some(Kind::Instance) => {
+            [noun_word, name]
+                if noun.is_none() && Kind::from_noun(noun_word) == Some(Kind::Instance) =>
+            {
                 std::slice::from_ref(name)
             }
             other => other,
         };
-        match Self::parse(Some(Kind::Instance), words, verb)?.named()?.as_slice() {
+        match Self::parse(Some(Kind::Instance), words, verb)?
+            .named()?
+            .as_slice()
+        {
             [key] => Ok(key.clone()),
             _ => Err(Error::usage("name exactly one instance").hint(format!("kvmctl {verb} web"))),
         }
@@ -45,9 +54,9 @@ impl Targets {
     pub(crate) fn named(self) -> Result<Vec<ObjectKey>> {
         match self {
             Self::Named(keys) => Ok(keys),
-            Self::Kinds(_) => {
-                Err(Error::usage("resource(s) were provided, but no name was specified"))
-            }
+            Self::Kinds(_) => Err(Error::usage(
+                "resource(s) were provided, but no name was specified",
+            )),
         }
     }
 }
@@ -56,7 +65,11 @@ fn of_kind(kind: Kind, words: &[String], verb: &str) -> Result<Targets> {
     if words.is_empty() {
         return Ok(Targets::Kinds(vec![kind]));
     }
-    words.iter().map(|word| key_of(kind, word, verb)).collect::<Result<_>>().map(Targets::Named)
+    words
+        .iter()
+        .map(|word| key_of(kind, word, verb))
+        .collect::<Result<_>>()
+        .map(Targets::Named)
 }
 
 /// A word after a noun: a name, or `kind/name` of the same kind.
@@ -76,7 +89,11 @@ fn any_kind(words: &[String], verb: &str) -> Result<Targets> {
             .hint("kvmctl api-resources"));
     };
     if first.contains('/') {
-        return words.iter().map(|w| slashed(w, verb)).collect::<Result<_>>().map(Targets::Named);
+        return words
+            .iter()
+            .map(|w| slashed(w, verb))
+            .collect::<Result<_>>()
+            .map(Targets::Named);
     }
     let kinds = kinds_of(first)?;
     if rest.is_empty() {
@@ -112,7 +129,9 @@ fn kinds_of(word: &str) -> Result<Vec<Kind>> {
 /// A usage error with a suggestion.
 pub(crate) fn kind_of(noun: &str) -> Result<Kind> {
     Kind::from_noun(noun).ok_or_else(|| {
-        let nouns = KINDS.iter().flat_map(|row| row.aliases.iter().chain([&row.plural]).copied());
+        let nouns = KINDS
+            .iter()
+            .flat_map(|row| row.aliases.iter().chain([&row.plural]).copied());
         let error = Error::usage(format!("no resource type {noun:?}"));
         match did_you_mean(noun, nouns) {
             Some(near) => error.hint(format!("did you mean {near:?}?")),
@@ -143,14 +162,28 @@ mod tests {
     }
 
     fn keys(targets: Targets) -> Vec<String> {
-        targets.named().unwrap().iter().map(ToString::to_string).collect()
+        targets
+            .named()
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn both_forms_name_the_same_objects() {
-        assert_eq!(keys(parse(&["instance", "web", "db"]).unwrap()), ["instance/web", "instance/db"]);
-        assert_eq!(keys(parse(&["vm/web", "img/d"]).unwrap()), ["instance/web", "image/d"]);
-        assert_eq!(parse(&["instances,images"]).unwrap(), Targets::Kinds(vec![Kind::Instance, Kind::Image]));
+        assert_eq!(
+            keys(parse(&["instance", "web", "db"]).unwrap()),
+            ["instance/web", "instance/db"]
+        );
+        assert_eq!(
+            keys(parse(&["vm/web", "img/d"]).unwrap()),
+            ["instance/web", "image/d"]
+        );
+        assert_eq!(
+            parse(&["instances,images"]).unwrap(),
+            Targets::Kinds(vec![Kind::Instance, Kind::Image])
+        );
     }
 
     #[test]

@@ -44,7 +44,9 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: TopArgs) -> Result<()> {
         .filter(|row| names.is_empty() || names.contains(&row.name))
         .filter(|row| filter.matches_labels(&row.labels))
         .map(|row| {
-            let memory = row.memory.map_or_else(|| "<unknown>".to_owned(), output::bytes);
+            let memory = row
+                .memory
+                .map_or_else(|| "<unknown>".to_owned(), output::bytes);
             vec![
                 row.name.to_string(),
                 format!("{}m", row.cpu_millis),
@@ -61,7 +63,16 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: TopArgs) -> Result<()> {
         ctx.ui().status("No running instances found.");
         return Ok(());
     }
-    let header = ["NAME", "CPU", "CPU%", "MEMORY", "NET-RX", "NET-TX", "DISK-READ", "DISK-WRITE"];
+    let header = [
+        "NAME",
+        "CPU",
+        "CPU%",
+        "MEMORY",
+        "NET-RX",
+        "NET-TX",
+        "DISK-READ",
+        "DISK-WRITE",
+    ];
     ctx.print_rows(&header, rows, args.no_headers)
 }
 

@@ -35,13 +35,18 @@ struct Server {
 /// Prints versions.
 pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: VersionArgs) -> Result<()> {
     let server = if args.client { None } else { server(ctx) };
-    let versions = Versions { client: env!("CARGO_PKG_VERSION").to_owned(), server };
+    let versions = Versions {
+        client: env!("CARGO_PKG_VERSION").to_owned(),
+        server,
+    };
     match ctx.format(&["table", "json", "yaml"])? {
         OutputFormat::Table | OutputFormat::Wide => {
             ctx.ui().out_line(&format!("kvmctl {}", versions.client))?;
             if let Some(server) = &versions.server {
-                ctx.ui().out_line(&format!("libvirt {} at {}", server.libvirt, server.uri))?;
-                ctx.ui().out_line(&format!("hypervisor {}", server.hypervisor))?;
+                ctx.ui()
+                    .out_line(&format!("libvirt {} at {}", server.libvirt, server.uri))?;
+                ctx.ui()
+                    .out_line(&format!("hypervisor {}", server.hypervisor))?;
             }
             Ok(())
         }

@@ -28,7 +28,11 @@ pub(crate) struct WaitForArgs {
 
 /// Waits.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: WaitForArgs) -> Result<()> {
-    let goals: Vec<Goal> = args.goals.iter().map(|g| Goal::parse(g)).collect::<Result<_>>()?;
+    let goals: Vec<Goal> = args
+        .goals
+        .iter()
+        .map(|g| Goal::parse(g))
+        .collect::<Result<_>>()?;
     let keys = keys(ctx, noun, &args.select)?;
     let deadline = Instant::now() + args.timeout.duration();
     let reporter = ctx.reporter();
@@ -42,14 +46,22 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: WaitForArgs) -> Result<()
 }
 
 fn keys(ctx: &Ctx, noun: Option<Kind>, select: &SelectArgs) -> Result<Vec<ObjectKey>> {
-    match (&select.selector, Targets::parse(noun, &select.targets, "wait")?) {
+    match (
+        &select.selector,
+        Targets::parse(noun, &select.targets, "wait")?,
+    ) {
         (None, targets) => targets.named(),
         (Some(selector), Targets::Kinds(kinds)) => {
             let filter = output::Filter::parse(Some(selector), None, &kinds)?;
             let mut keys = Vec::new();
             for kind in kinds {
                 let objects = ctx.world()?.list(kind, Scope::Managed, Depth::Listing)?;
-                keys.extend(objects.iter().filter(|o| filter.matches(o)).filter_map(Object::key));
+                keys.extend(
+                    objects
+                        .iter()
+                        .filter(|o| filter.matches(o))
+                        .filter_map(Object::key),
+                );
             }
             Ok(keys)
         }

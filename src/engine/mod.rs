@@ -14,6 +14,7 @@ mod instances;
 mod operate;
 mod options;
 mod power;
+pub mod probe;
 
 pub mod rebuild;
 pub mod reconcile;

@@ -58,12 +58,13 @@ pub struct SetupPlan {
     tasks: Vec<Task>,
     pool: String,
     network: String,
+    probe: bool,
 }
 
 impl SetupPlan {
     /// Returns whether everything is there already.
     pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.tasks.is_empty() && !self.probe
     }
 
     /// Returns what is to be done, a line each, or that nothing is.
@@ -142,7 +143,14 @@ pub fn plan(world: &World, options: &SetupOptions) -> Result<SetupPlan> {
         tasks,
         pool: settings.pool.clone(),
         network: settings.network.clone(),
+        probe: options.probe && probe_wanted(world)?,
     })
+}
+
+/// A host whose KVM looks right and has never been seen to work is probed, once.
+fn probe_wanted(world: &World) -> Result<bool> {
+    let facts = world.kvm_facts()?;
+    Ok(facts.offered && facts.extension && facts.probed.is_none())
 }
 
 fn network_tasks(world: &World, options: &SetupOptions, tasks: &mut Vec<Task>) -> Result<()> {
@@ -224,11 +232,20 @@ fn used_ranges(world: &World) -> Result<Vec<Ipv4Net>> {
 /// What libvirt refuses; a failed start of a new network leaves nothing defined.
 pub fn run(world: &World, plan: SetupPlan, reporter: &dyn Reporter) -> Result<Vec<String>> {
     let mut done = Vec::new();
-    let _ = reporter;
     for task in &plan.tasks {
         super::signal::interrupted()?;
         perform(world, &plan, task)?;
         done.push(plan.describe(task, "made", "started"));
+    }
+    if plan.probe
+        && let Some(verdict) = super::probe::run(world, reporter)?
+    {
+        let found = if verdict.works {
+            "KVM works"
+        } else {
+            "KVM does not work, TCG is used"
+        };
+        done.push(format!("probed KVM: {found} ({})", verdict.reason));
     }
     Ok(done)
 }

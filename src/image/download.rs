@@ -210,7 +210,11 @@ impl Fetcher {
     }
 
     /// Downloads a small text.
-    fn text(&self, url: &str, watch: &mut Watch<'_>) -> Result<String, DownloadError> {
+    /// Fetches a small text, at most 1 MiB.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch`].
+    pub fn text(&self, url: &str, watch: &mut Watch<'_>) -> Result<String, DownloadError> {
         url::check(url, self.options.allow_http)?;
         let mut failed = 0;
         loop {

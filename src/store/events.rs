@@ -59,6 +59,14 @@ pub struct Event {
 }
 
 impl Event {
+    /// Returns the type as it is printed.
+    pub const fn kind_of_event(&self) -> &'static str {
+        match self.event_type {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        }
+    }
+
     /// Makes an event of now and of this process.
     pub fn new(
         event_type: EventType,

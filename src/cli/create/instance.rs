@@ -58,7 +58,13 @@ pub(crate) struct InstanceArgs {
     #[arg(long, value_name = "FILE")]
     user_data: Option<InputFile>,
     /// Port of the host for a port of the instance, as 8080:80 (can be repeated)
-    #[arg(long = "port", short = 'p', visible_alias = "ports", value_name = "HOST:GUEST", value_delimiter = ',')]
+    #[arg(
+        long = "port",
+        short = 'p',
+        visible_alias = "ports",
+        value_name = "HOST:GUEST",
+        value_delimiter = ','
+    )]
     ports: Vec<PortMapping>,
     /// Label (can be repeated)
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
@@ -87,7 +93,8 @@ impl InstanceArgs {
         for label in &self.label {
             let (key, value) = pair(label, "--label")?;
             let key = LabelKey::new(key).map_err(|e| Error::usage(format!("--label: {e}")))?;
-            let value = LabelValue::new(value).map_err(|e| Error::usage(format!("--label: {e}")))?;
+            let value =
+                LabelValue::new(value).map_err(|e| Error::usage(format!("--label: {e}")))?;
             metadata.labels.insert(key, value);
         }
         let spec = InstanceSpec {
@@ -96,7 +103,11 @@ impl InstanceArgs {
             cpus: self.cpus,
             memory: self.memory,
             disk: self.disk,
-            networks: self.network.iter().map(|n| network(n)).collect::<Result<_>>()?,
+            networks: self
+                .network
+                .iter()
+                .map(|n| network(n))
+                .collect::<Result<_>>()?,
             ssh_keys: self.ssh_keys()?,
             env: self.env()?,
             run: self.run.clone(),
@@ -109,23 +120,36 @@ impl InstanceArgs {
             autostart: self.no_autostart.then_some(false),
         };
         let (api_version, kind) = (API_VERSION.to_owned(), "Instance".to_owned());
-        Ok(Instance { api_version, kind, metadata, spec, status: None })
+        Ok(Instance {
+            api_version,
+            kind,
+            metadata,
+            spec,
+            status: None,
+        })
     }
 
     /// Returns the name of the Secret that `--secret-env-file` makes.
     pub(crate) fn secret_name(&self) -> Result<Name> {
-        self.name.with_suffix("env").map_err(|e| Error::usage(e.to_string()))
+        self.name
+            .with_suffix("env")
+            .map_err(|e| Error::usage(e.to_string()))
     }
 
     fn ssh_keys(&self) -> Result<Vec<String>> {
         let mut keys = Vec::new();
         for given in &self.ssh_key {
-            if given.starts_with("ssh-") || given.starts_with("ecdsa-") || given.starts_with("sk-") {
+            if given.starts_with("ssh-") || given.starts_with("ecdsa-") || given.starts_with("sk-")
+            {
                 keys.push(given.trim().to_owned());
             } else {
                 let text = read_text(Path::new(given))?;
                 let lines = text.lines().map(str::trim);
-                keys.extend(lines.filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned));
+                keys.extend(
+                    lines
+                        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+                        .map(str::to_owned),
+                );
             }
         }
         Ok(keys)
@@ -135,22 +159,41 @@ impl InstanceArgs {
         let mut env = Vec::new();
         for file in &self.env_file {
             for (name, value) in env_lines(file)? {
-                set(&mut env, EnvVar { name, value: Some(value), value_from: None });
+                set(
+                    &mut env,
+                    EnvVar {
+                        name,
+                        value: Some(value),
+                        value_from: None,
+                    },
+                );
             }
         }
         for given in &self.env {
             let (name, value) = pair(given, "--env")?;
             let value = Some(value.to_owned());
-            set(&mut env, EnvVar { name: env_name(name, "--env")?, value, value_from: None });
+            set(
+                &mut env,
+                EnvVar {
+                    name: env_name(name, "--env")?,
+                    value,
+                    value_from: None,
+                },
+            );
         }
         for given in &self.env_from_secret {
             let (name, source) = pair(given, "--env-from-secret")?;
             let (secret, key) = source.split_once('/').ok_or_else(|| {
-                Error::usage(format!("--env-from-secret: {given:?} is not NAME=SECRET/KEY"))
+                Error::usage(format!(
+                    "--env-from-secret: {given:?} is not NAME=SECRET/KEY"
+                ))
             })?;
             let secret = Name::new(secret).map_err(|e| Error::usage(e.to_string()))?;
             let key = env_name(key, "--env-from-secret")?;
-            set(&mut env, from_secret(env_name(name, "--env-from-secret")?, secret, key));
+            set(
+                &mut env,
+                from_secret(env_name(name, "--env-from-secret")?, secret, key),
+            );
         }
         if let Some(file) = &self.secret_env_file {
             let secret = self.secret_name()?;
@@ -164,7 +207,11 @@ impl InstanceArgs {
 
 fn from_secret(name: EnvName, secret: Name, key: EnvName) -> EnvVar {
     let secret = SecretKeyRef { name: secret, key };
-    EnvVar { name, value: None, value_from: Some(EnvVarSource { secret }) }
+    EnvVar {
+        name,
+        value: None,
+        value_from: Some(EnvVarSource { secret }),
+    }
 }
 
 /// The last word on a variable counts, as in a shell.
@@ -179,7 +226,8 @@ fn env_name(name: &str, flag: &str) -> Result<EnvName> {
 
 /// Splits `KEY=VALUE`; the error names the flag.
 pub(crate) fn pair<'a>(text: &'a str, flag: &str) -> Result<(&'a str, &'a str)> {
-    text.split_once('=').ok_or_else(|| Error::usage(format!("{flag}: {text:?} is not KEY=VALUE")))
+    text.split_once('=')
+        .ok_or_else(|| Error::usage(format!("{flag}: {text:?} is not KEY=VALUE")))
 }
 
 /// Reads a text file; `-` is standard input.
@@ -212,7 +260,12 @@ pub(crate) fn env_lines(path: &Path) -> Result<Vec<(EnvName, String)>> {
 fn network(text: &str) -> Result<NetworkAttachment> {
     let mut parts = text.split(',');
     let name = parts.next().unwrap_or_default().to_owned();
-    let mut attachment = NetworkAttachment { name, ip: None, mac: None, model: None };
+    let mut attachment = NetworkAttachment {
+        name,
+        ip: None,
+        mac: None,
+        model: None,
+    };
     for part in parts {
         match pair(part, "--network")? {
             ("ip", ip) => {
@@ -235,6 +288,8 @@ fn firmware(text: &str) -> Result<Firmware> {
     match text {
         "bios" => Ok(Firmware::Bios),
         "uefi" | "efi" => Ok(Firmware::Uefi),
-        _ => Err(Error::usage(format!("--firmware: {text:?} is neither bios nor uefi"))),
+        _ => Err(Error::usage(format!(
+            "--firmware: {text:?} is neither bios nor uefi"
+        ))),
     }
 }

@@ -28,7 +28,11 @@ impl InstanceTypeArgs {
             api_version: API_VERSION.to_owned(),
             kind: "InstanceType".to_owned(),
             metadata: ObjectMeta::named(self.name.clone()),
-            spec: InstanceTypeSpec { cpus: self.cpus, memory: self.memory, disk: self.disk },
+            spec: InstanceTypeSpec {
+                cpus: self.cpus,
+                memory: self.memory,
+                disk: self.disk,
+            },
         }
     }
 }

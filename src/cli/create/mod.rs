@@ -47,7 +47,9 @@ pub(crate) fn augment_root(command: Command) -> Command {
             .alias(row.plural)
             .aliases(row.aliases.iter().filter(|a| **a != row.singular).copied())
     });
-    RootArgs::augment_args(command).subcommands(kinds).args_conflicts_with_subcommands(true)
+    RootArgs::augment_args(command)
+        .subcommands(kinds)
+        .args_conflicts_with_subcommands(true)
 }
 
 /// Adds what `kvmctl KIND create` takes.
@@ -65,9 +67,13 @@ pub(crate) fn augment_noun(command: Command, kind: Kind) -> Command {
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, matches: &ArgMatches) -> Result<()> {
     let (kind, matches) = match (noun, matches.subcommand()) {
         (Some(kind), _) => (Some(kind), matches),
-        (None, Some((word, sub))) => {
-            (KINDS.iter().find(|row| row.singular == word).map(|row| row.kind), sub)
-        }
+        (None, Some((word, sub))) => (
+            KINDS
+                .iter()
+                .find(|row| row.singular == word)
+                .map(|row| row.kind),
+            sub,
+        ),
         (None, None) => (None, matches),
     };
     let (objects, common) = match kind {
@@ -85,7 +91,10 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, matches: &ArgMatches) -> Result
     let options = ApplyOptions {
         mode: ApplyMode::Create,
         dry_run: ctx.dry_run(&common.dry_run)?,
-        wait: common.wait.wanted(false).then(|| common.wait.timeout.duration()),
+        wait: common
+            .wait
+            .wanted(false)
+            .then(|| common.wait.timeout.duration()),
         error_unchanged: false,
     };
     ctx.apply(objects, &options)
@@ -102,7 +111,9 @@ fn from_flags(kind: Kind, matches: &ArgMatches) -> Result<Vec<Object>> {
             let mut objects: Vec<Object> = Vec::new();
             if let Some(file) = &args.secret_env_file {
                 let data = instance::env_lines(file)?;
-                let data = data.into_iter().map(|(k, v)| (k, crate::api::SecretValue::new(v)));
+                let data = data
+                    .into_iter()
+                    .map(|(k, v)| (k, crate::api::SecretValue::new(v)));
                 objects.push(secret::secret(args.secret_name()?, data.collect()).into());
             }
             objects.push(args.object()?.into());

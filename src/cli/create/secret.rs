@@ -32,14 +32,21 @@ impl SecretArgs {
     pub(crate) fn object(&self) -> Result<Secret> {
         let mut data = BTreeMap::new();
         for file in &self.from_env_file {
-            data.extend(env_lines(file)?.into_iter().map(|(k, v)| (k, SecretValue::new(v))));
+            data.extend(
+                env_lines(file)?
+                    .into_iter()
+                    .map(|(k, v)| (k, SecretValue::new(v))),
+            );
         }
         for given in &self.from_file {
             let (key, file) = pair(given, "--from-file")?;
             let key = EnvName::new(key).map_err(|e| Error::usage(format!("--from-file: {e}")))?;
             let text = read_text(file.as_ref())?;
             // A final newline is the editor's, not the secret's.
-            data.insert(key, SecretValue::new(text.strip_suffix('\n').unwrap_or(&text)));
+            data.insert(
+                key,
+                SecretValue::new(text.strip_suffix('\n').unwrap_or(&text)),
+            );
         }
         if data.is_empty() {
             return Err(Error::usage("the secret has no value")
@@ -52,5 +59,10 @@ impl SecretArgs {
 /// Builds a Secret.
 pub(crate) fn secret(name: Name, data: BTreeMap<EnvName, SecretValue>) -> Secret {
     let (api_version, kind) = (API_VERSION.to_owned(), "Secret".to_owned());
-    Secret { api_version, kind, metadata: ObjectMeta::named(name), data }
+    Secret {
+        api_version,
+        kind,
+        metadata: ObjectMeta::named(name),
+        data,
+    }
 }

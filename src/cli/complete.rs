@@ -1,0 +1,98 @@
+//! Completion while typing: flags and words from the grammar, names from what is there.
+//!
+//! A completer is silent and never hangs: it reads the store, opens no connection, and knows nothing
+//! when anything is wrong.
+
+use std::ffi::OsStr;
+
+use clap_complete::CompleteEnv;
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+
+use super::grammar;
+use crate::api::{KINDS, Kind, built_in_types};
+use crate::config;
+use crate::paths::Paths;
+use crate::store::{Access, Store};
+
+/// Answers a shell that asks for completions; returns at once when none asks.
+pub(super) fn answer() {
+    CompleteEnv::with_factory(grammar::command)
+        .var("KVMCTL_COMPLETE")
+        .complete();
+}
+
+/// Completes the names of a kind's objects.
+pub(super) fn names_of(kind: Kind) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |current: &OsStr| matching(current, names(kind)))
+}
+
+/// Completes kinds, and `kind/name`.
+pub(super) fn targets() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let text = current.to_string_lossy();
+        let words: Vec<String> = match text.split_once('/') {
+            Some((noun, _)) => match Kind::from_noun(noun) {
+                Some(kind) => names(kind)
+                    .into_iter()
+                    .map(|n| format!("{noun}/{n}"))
+                    .collect(),
+                None => Vec::new(),
+            },
+            None => KINDS.iter().map(|row| row.plural.to_owned()).collect(),
+        };
+        matching(current, words)
+    })
+}
+
+fn matching(current: &OsStr, words: Vec<String>) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    words
+        .into_iter()
+        .filter(|w| w.starts_with(&*current))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+fn names(kind: Kind) -> Vec<String> {
+    store_names(kind).unwrap_or_default()
+}
+
+fn store_names(kind: Kind) -> Option<Vec<String>> {
+    let paths = Paths::from_env().ok()?;
+    let file = config::ConfigFile::load(paths.config_file()).ok()?;
+    let settings = config::resolve(&config::Flags::default(), config::env::read, &file, || {
+        config::default_uri(&paths)
+    })
+    .ok()?;
+    let store = Store::open(settings.store_path(&paths), Access::Read).ok()?;
+    Some(match kind {
+        Kind::Instance => store
+            .load_index()
+            .rows
+            .values()
+            .map(|r| r.name.to_string())
+            .collect(),
+        Kind::Image => {
+            let images: Vec<crate::observe::StoredImage> = store.all().ok()?;
+            images
+                .into_iter()
+                .map(|i| i.image.name.to_string())
+                .collect()
+        }
+        Kind::InstanceType => {
+            let types = built_in_types().into_iter().chain(store.types().ok()?);
+            types
+                .filter_map(|t| t.metadata.name.map(|n| n.to_string()))
+                .collect()
+        }
+        Kind::Secret => {
+            let secrets: Vec<crate::store::SecretRecord> = store.all().ok()?;
+            let objects = secrets
+                .into_iter()
+                .map(crate::store::SecretRecord::into_object);
+            objects
+                .filter_map(|s| s.metadata.name.map(|n| n.to_string()))
+                .collect()
+        }
+    })
+}

@@ -1,0 +1,133 @@
+//! `config`: contexts, and which of them is used.
+
+use clap::Subcommand;
+
+use super::args::AcceleratorArg;
+use super::context::Ctx;
+use crate::config::{ConfigFile, ContextChange};
+use crate::error::{Error, Result};
+use crate::paths::Paths;
+
+/// What to do with contexts.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// List the contexts, the current one marked
+    GetContexts {
+        /// Print no header line
+        #[arg(long)]
+        no_headers: bool,
+    },
+    /// Print the name of the current context
+    CurrentContext,
+    /// Make a context the current one
+    UseContext {
+        /// Name of the context
+        name: String,
+    },
+    /// Make or change a context; --uri and --accelerator are its, too
+    SetContext {
+        /// Name of the context
+        name: String,
+        /// Storage pool
+        #[arg(long)]
+        pool: Option<String>,
+        /// Network
+        #[arg(long)]
+        network: Option<String>,
+        /// Directory of the store
+        #[arg(long)]
+        store: Option<std::path::PathBuf>,
+    },
+    /// Remove a context
+    DeleteContext {
+        /// Name of the context
+        name: String,
+    },
+    /// Print the file of contexts
+    View,
+}
+
+/// Runs a config command.
+pub(crate) fn run(ctx: &Ctx, command: ConfigCommand) -> Result<()> {
+    let paths = Paths::from_env()?;
+    let mut file = ConfigFile::load(paths.config_file())?;
+    match command {
+        ConfigCommand::GetContexts { no_headers } => get(ctx, &file, no_headers),
+        ConfigCommand::CurrentContext => {
+            let global = ctx.global();
+            let named = global
+                .context
+                .clone()
+                .or_else(|| crate::config::env::read(crate::config::env::CONTEXT));
+            ctx.ui()
+                .out_line(named.as_deref().unwrap_or_else(|| file.current()))
+        }
+        ConfigCommand::UseContext { name } => {
+            file.use_context(&name)?;
+            file.save(paths.config_file())?;
+            ctx.ui()
+                .out_line(&format!("Switched to context \"{name}\"."))
+        }
+        ConfigCommand::SetContext {
+            name,
+            pool,
+            network,
+            store,
+        } => {
+            let global = ctx.global();
+            let change = ContextChange {
+                uri: global.uri.clone(),
+                pool,
+                network,
+                accelerator: global.accelerator.map(AcceleratorArg::into),
+                store,
+                ..ContextChange::default()
+            };
+            let new = file.set_context(&name, change)?;
+            file.save(paths.config_file())?;
+            let word = if new { "created" } else { "modified" };
+            ctx.ui().out_line(&format!("Context \"{name}\" {word}."))
+        }
+        ConfigCommand::DeleteContext { name } => {
+            file.delete_context(&name)?;
+            file.save(paths.config_file())?;
+            ctx.ui().out_line(&format!(
+                "deleted context {name} from {}",
+                paths.config_file().display()
+            ))
+        }
+        ConfigCommand::View => {
+            let value = serde_json::to_value(&file)
+                .map_err(|e| Error::failed("cannot print the contexts").caused_by(e))?;
+            let format = match ctx.format(&["table", "json", "yaml"])? {
+                crate::output::OutputFormat::Json => crate::output::OutputFormat::Json,
+                _ => crate::output::OutputFormat::Yaml,
+            };
+            ctx.print_value(&format, &value)
+        }
+    }
+}
+
+fn get(ctx: &Ctx, file: &ConfigFile, no_headers: bool) -> Result<()> {
+    let rows = file
+        .get_contexts()
+        .into_iter()
+        .map(|row| {
+            let mark = if row.current { "*" } else { "-" };
+            let text = |value: Option<String>| value.unwrap_or_else(|| "<default>".to_owned());
+            let context = row.context;
+            vec![
+                mark.to_owned(),
+                context.name,
+                text(context.uri),
+                text(context.pool),
+                text(context.network),
+            ]
+        })
+        .collect();
+    ctx.print_rows(
+        &["CURRENT", "NAME", "URI", "POOL", "NETWORK"],
+        rows,
+        no_headers,
+    )
+}
