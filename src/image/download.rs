@@ -4,6 +4,7 @@
 //! whole and verified; what is still coming is `NAME.part`, with `NAME.part.json` saying of which
 //! state of which URL it is a part.
 
+mod lock;
 mod part;
 mod sums;
 mod transfer;
@@ -123,6 +124,8 @@ pub struct Fetcher {
 
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 const MAX_SUMS: u64 = 1 << 20;
+/// An attempt that brings less counts as one that brought nothing.
+const FRUITFUL: u64 = 64 << 10;
 
 impl Fetcher {
     /// Makes a fetcher; a proxy is taken from the environment (`https_proxy`…).
@@ -178,7 +181,8 @@ impl Fetcher {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
-            fruitless = if part.received() > before {
+            let brought = part.received().saturating_sub(before);
+            fruitless = if brought >= FRUITFUL {
                 0
             } else {
                 fruitless + 1
@@ -282,7 +286,7 @@ impl Fetcher {
         }
     }
 
-    /// Pulls an image of the catalogue into `dir`, verified and unpacked.
+    /// Pulls an image of the catalogue into `dir`, verified and unpacked; nothing else stays there.
     ///
     /// # Errors
     /// As [`Fetcher::fetch`], [`Fetcher::published_sum`] and [`unpack`].
@@ -303,6 +307,7 @@ impl Fetcher {
             None => (got.path, Some(got.sha256)),
             Some(packing) => {
                 let plain = unpack(&got.path, packing, self.options.max_size)?;
+                let _ = std::fs::remove_file(&got.path);
                 (plain, None)
             }
         };

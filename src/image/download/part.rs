@@ -2,13 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use super::lock::Lock;
 use super::transfer::{Failure, Head, Range};
 use super::{Downloaded, Progress, Watch};
 use crate::image::digest::{Checksum, Hasher};
@@ -327,7 +327,7 @@ impl Part {
     }
 }
 
-fn open_private(path: &Path) -> io::Result<File> {
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits();
     OpenOptions::new()
         .read(true)
@@ -339,45 +339,62 @@ fn open_private(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn local(path: &Path, source: io::Error) -> DownloadError {
+pub(super) fn local(path: &Path, source: io::Error) -> DownloadError {
     let path = path.to_owned();
     DownloadError::Local { path, source }
 }
 
-/// A lock file that lives as long as the download and dies with the process.
-struct Lock {
-    path: PathBuf,
-    _file: File,
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
 
-impl Lock {
-    fn take(path: PathBuf, url: &str, watch: &Watch<'_>) -> Result<Self, DownloadError> {
-        loop {
-            let file = open_private(&path).map_err(|e| local(&path, e))?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                // The holder before us may have removed the very file that we waited for.
-                Ok(()) if same_file(&file, &path) => return Ok(Self { path, _file: file }),
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => watch.pause(Duration::from_millis(200)),
-                Err(error) => return Err(local(&path, error.into())),
-            }
-            if watch.stopped() {
-                let url = url.to_owned();
-                return Err(DownloadError::Interrupted { url });
-            }
+    use super::*;
+
+    fn part(dir: &Path) -> Part {
+        let stop = AtomicBool::new(false);
+        let watch = Watch {
+            stop: &stop,
+            progress: &mut |_| {},
+        };
+        Part::open("https://a.org/f", &dir.join("f"), None, &watch).unwrap()
+    }
+
+    fn head(total: Option<u64>) -> Head {
+        Head {
+            status: 200,
+            total,
+            from: Some(0),
+            validator: Some("\"one\"".into()),
         }
     }
-}
 
-fn same_file(file: &File, path: &Path) -> bool {
-    let (Ok(held), Ok(named)) = (file.metadata(), fs::symlink_metadata(path)) else {
-        return false;
-    };
-    (held.dev(), held.ino()) == (named.dev(), named.ino())
-}
+    fn assert_no_space(failure: Result<(), Failure>, part: Part, dir: &Path) {
+        let Err(Failure::Final(error)) = failure else {
+            panic!("{failure:?}")
+        };
+        assert!(matches!(error, DownloadError::NoSpace { .. }), "{error}");
+        part.give_up(error);
+        drop(part);
+        assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
+    }
 
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+    #[test]
+    fn a_file_that_cannot_fit_is_refused_before_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut part = part(dir.path());
+        let begun = part.begin("https://a.org/f", &head(Some(1 << 62)), u64::MAX);
+        assert_no_space(begun.map(|_| ()), part, dir.path());
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_is_said_and_not_kept_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut part = part(dir.path());
+        part.begin("https://a.org/f", &head(None), u64::MAX)
+            .unwrap();
+        part.append("https://a.org/f", b"some", u64::MAX).unwrap();
+        part.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = part.append("https://a.org/f", b"more", u64::MAX);
+        assert_no_space(full, part, dir.path());
     }
 }
