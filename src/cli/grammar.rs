@@ -7,8 +7,8 @@ use clap::{ArgMatches, Args as _, Command};
 
 use super::args::GlobalArgs;
 use super::context::Ctx;
-use super::create;
 use super::verb::{Group, VERBS, Verb};
+use super::{complete, create};
 use crate::api::{KINDS, Kind, KindInfo};
 use crate::error::{Error, Result};
 
@@ -63,12 +63,30 @@ fn run_verb(ctx: &Ctx, kind: Option<Kind>, word: &str, matches: &ArgMatches) -> 
 
 fn root_verb(verb: &'static Verb) -> Command {
     let command = base(verb, verb.name, &examples(verb, None));
-    match verb.name {
+    let command = match verb.name {
         "create" => create::augment_root(command),
         "generate" => (verb.augment)(command).hide(true),
         _ => (verb.augment)(command),
+    };
+    let command = command.about(verb.about);
+    if has(&command, "targets") {
+        command.mut_arg("targets", |a| a.add(complete::targets()))
+    } else {
+        with_instance_names(command)
     }
-    .about(verb.about)
+}
+
+fn has(command: &Command, id: &str) -> bool {
+    command.get_arguments().any(|a| a.get_id() == id)
+}
+
+/// A verb with one target works in an instance.
+fn with_instance_names(command: Command) -> Command {
+    if has(&command, "target") {
+        command.mut_arg("target", |a| a.add(complete::names_of(Kind::Instance)))
+    } else {
+        command
+    }
 }
 
 fn noun(row: &'static KindInfo) -> Command {
@@ -101,10 +119,14 @@ fn noun_verb(kind: Kind, verb: &'static Verb, name: &'static str) -> Command {
     }
     .about(verb.about);
     // After a noun the words are names, and the help should say so.
-    if command.get_arguments().any(|a| a.get_id() == "targets") {
-        command.mut_arg("targets", |a| a.value_name("NAME").help("Names of objects"))
+    if has(&command, "targets") {
+        command.mut_arg("targets", |a| {
+            a.value_name("NAME")
+                .help("Names of objects")
+                .add(complete::names_of(kind))
+        })
     } else {
-        command
+        with_instance_names(command)
     }
 }
 

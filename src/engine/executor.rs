@@ -98,8 +98,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::api::Silent;
     use crate::api::{Kind, Name, ObjectKey};
-    use crate::engine::Silent;
     use crate::plan::instance::Step as I;
 
     /// A world of steps done; it can refuse one of them.

@@ -113,17 +113,14 @@ pub fn wait_for(
                     return wait_ready(world, key, left, reporter).map_err(|e| reworded(e, key));
                 }
             }
-            (Goal::Condition { kind, status }, Some(object)) => {
-                if holds(object, kind, status)? {
-                    return Ok(());
-                }
+            (Goal::Condition { kind, status }, Some(object)) if holds(object, kind, status)? => {
+                return Ok(());
             }
-            (Goal::Field { path, value }, Some(object)) => {
+            (Goal::Field { path, value }, Some(object))
                 if field(object, path)?
-                    .is_some_and(|found| value.as_ref().is_none_or(|wanted| *wanted == found))
-                {
-                    return Ok(());
-                }
+                    .is_some_and(|found| value.as_ref().is_none_or(|wanted| *wanted == found)) =>
+            {
+                return Ok(());
             }
             _ => {}
         }

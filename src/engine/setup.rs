@@ -348,7 +348,7 @@ fn add_slots(world: &World, name: &str) -> Result<()> {
         .get_mut("ip/dhcp")
         .ok_or_else(|| Error::failed(format!("network {name:?} has no DHCP")))?;
     dhcp.remove_where(|e| e.local_name() == "range");
-    for range in &plan.dynamic {
+    if let Some(range) = &plan.dynamic {
         dhcp.push(
             Element::new("range")
                 .with("start", range.start.to_string())

@@ -49,6 +49,7 @@ pub fn normalise(object: &mut Object) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Quantity;
     use crate::api::built_in_types;
 
     fn lookup(name: &str) -> Option<InstanceTypeSpec> {

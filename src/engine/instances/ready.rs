@@ -127,9 +127,7 @@ impl Watch<'_> {
 
     fn progress(&mut self, report: &Report, reporter: &dyn Reporter) {
         let text = match &report.verdict {
-            Says::Running { stage } => {
-                format!("cloud-init: {stage} ({} s after boot)", report.uptime)
-            }
+            Says::Running { stage } => format!("cloud-init: {stage}"),
             Says::Failed { .. } => "cloud-init: a module failed".to_owned(),
             Says::Done => "cloud-init: done".to_owned(),
             Says::Disabled => "cloud-init: disabled".to_owned(),
