@@ -9,7 +9,6 @@
 #     has its address, "tiny ready ADDRESS mac=MAC hostname=NAME" on ttyS0
 #   - HTTP on port 80: / gives hostname, MAC and address; /cgi-bin/info also
 #     the client's address, the disks and the interfaces, as they are now
-#   - UDP on port 7: answers every datagram with the hostname
 #   - a shell on ttyS0
 #   - power-off when the ACPI power button is pressed
 #
@@ -130,7 +129,6 @@ while read -r module; do insmod "$module" 2>/dev/null; done < /modules
 hostname tiny
 ip link set lo up
 httpd -h /www
-udpsvd 0 7 hostname &
 
 # One reader for each power button; evdev gives whole events only.
 for name in /sys/class/input/event*/device/name; do
@@ -140,17 +138,19 @@ for name in /sys/class/input/event*/device/name; do
         echo 'tiny: power button' > /dev/console; sync; poweroff -f) &
 done
 
-# There is no udev to tell of a NIC that comes or goes, so look.
+# There is no udev to tell of a NIC that comes or goes, so look. The file of a
+# NIC holds the process id of its DHCP client.
 (while :; do
     for nic in /sys/class/net/eth*; do
         nic=${nic##*/}
         [ -d "/sys/class/net/$nic" ] && [ ! -e "/run/dhcp.$nic" ] || continue
-        : > "/run/dhcp.$nic"
         ip link set "$nic" up
-        (udhcpc -f -i "$nic" -t 3 -T 1 -A 1 -O hostname >/dev/null 2>&1; rm -f "/run/dhcp.$nic") &
+        udhcpc -f -i "$nic" -t 3 -T 1 -A 1 -O hostname >/dev/null 2>&1 &
+        echo $! > "/run/dhcp.$nic"
     done
-    for nic in /run/dhcp.*; do
-        [ -d "/sys/class/net/${nic#/run/dhcp.}" ] || kill "$(pidof udhcpc)" 2>/dev/null
+    for file in /run/dhcp.*; do
+        [ -d "/sys/class/net/${file#/run/dhcp.}" ] || kill "$(cat "$file")" 2>/dev/null
+        kill -0 "$(cat "$file")" 2>/dev/null || rm -f "$file"
     done
     sleep 1
 done) &
