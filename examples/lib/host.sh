@@ -137,12 +137,22 @@ host_apt_install() {
     (
         trap host_release_services EXIT
         host_hold_services
-        DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get install -y -qq \
+        DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 host_quietly apt-get install -y \
             --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
             -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
-            "${target[@]}" "${names[@]}" >&2
+            "${target[@]}" "${names[@]}"
     ) || host_fail "apt-get could not install ${names[*]}" \
         "apt-get install ${target[*]} ${names[*]}"
+}
+
+# Run a command, and show what it said only if it failed.
+host_quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" > "$log" 2>&1 </dev/null || status=$?
+    [[ $status -eq 0 ]] || tail -n 40 "$log" >&2
+    rm -f "$log"
+    return "$status"
 }
 
 host_apt_offers() {
@@ -239,7 +249,7 @@ host_dnf_install() {
         names+=("$name")
     done
     host_say "installing ${names[*]}"
-    dnf install -y -q --setopt=install_weak_deps=False "${names[@]}" >&2 ||
+    host_quietly dnf install -y --setopt=install_weak_deps=False "${names[@]}" ||
         host_fail "dnf could not install ${names[*]}" \
             "dnf install ${names[*]}   (on RHEL some are in the CRB and EPEL repositories)"
 }
