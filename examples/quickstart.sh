@@ -120,7 +120,7 @@ clean() {
     fi
     if made cache; then
         step "deleting the built image"
-        rm -f "$CACHE/$IMAGE.qcow2" "$CACHE"/{debian,ubuntu}-*.tar{,.lock,.part} "$STATE/made-cache"
+        rm -f "$CACHE/$IMAGE.qcow2" "$CACHE"/{debian,ubuntu}-*.tar{,.lock,.part,.work} "$STATE/made-cache"
         rmdir "$CACHE" 2>/dev/null || true
     fi
     step "stopping libvirtd if this script started it"

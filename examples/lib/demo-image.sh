@@ -168,10 +168,15 @@ tree_name() {
 }
 
 tree_build() {
-    local tar=$1 mirror=() sources
+    local tar=$1 mirror=() sources work
     sources=$(host_sources)
     [[ -z $sources ]] || mirror=(-)
-    mmdebstrap --quiet --mode=root --variant=minbase \
+    # Not in the cache, which may lie in a home directory where apt's sandbox
+    # user may not look.
+    work=$(mktemp -d "${TMPDIR:-/var/tmp}/demo-image.XXXXXX")
+    chmod 755 "$work"
+    echo "$work" > "$tar.work"
+    TMPDIR=$work mmdebstrap --quiet --mode=root --variant=minbase \
         --include="$(packages | paste -sd,)" \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/info/*' \
@@ -180,7 +185,16 @@ tree_build() {
         --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --essential-hook="'$SELF' --tree-prepare \"\$1\"" \
         --customize-hook="'$SELF' --tree-customize \"\$1\"" \
-        --format=tar "$SUITE" "$tar" "${mirror[@]}" <<< "$sources"
+        --format=tar "$SUITE" "$tar.part" "${mirror[@]}" <<< "$sources"
+    mv -f "$tar.part" "$tar"
+    tree_forget "$tar"
+}
+
+# Take away what a build leaves behind, whether it ended well or was killed.
+tree_forget() {
+    local tar=$1
+    [[ -s $tar.work ]] || return 0
+    rm -rf --one-file-system "$(cat "$tar.work")" "$tar.work" "$tar.part"
 }
 
 # Print the path of the tree's tar file, building it first if there is none.
@@ -188,13 +202,14 @@ tree_cached() {
     local cache=$1 tar
     mkdir -p "$cache"
     tar=$cache/$(tree_name)
-    # Two builds at once share one tree.
+    # Two builds at once share one tree. What a killed build started keeps the
+    # lock until it has ended, so it cannot write into the next one's file.
     exec 9> "$tar.lock"
     flock 9
     if [[ ! -s $tar ]]; then
         say "installing $DISTRO $SUITE into $tar (about a minute)"
-        tree_build "$tar.part" >&2 9>&-
-        mv -f "$tar.part" "$tar"
+        tree_forget "$tar"
+        tree_build "$tar" >&2
     fi
     exec 9>&-
     echo "$tar"

@@ -73,7 +73,7 @@ kernel_cached() {
     if [[ ! -d $dir ]]; then
         rm -rf "$dir.part"
         mkdir "$dir.part"
-        kernel_unpack "$dir.part" 9>&-
+        kernel_unpack "$dir.part"
         mv "$dir.part" "$dir"
     fi
     exec 9>&-
