@@ -215,6 +215,19 @@ mod tests {
     }
 
     #[test]
+    fn broken_user_data_is_seen_behind_the_prefixes_of_kernel_and_service() {
+        let state = of(
+            "[   74.782536] cloud-init[373]: 2026-11-22 23:10:54,505 - util.py[WARNING]: Failed loading yaml blob. Invalid format at line 3 column 4: \"while parsing a flow sequence\r\n\
+            [   79.4] cloud-init[425]: Cloud-init v. 22.4.2 finished at x. Datasource DataSourceNoCloud.\r\n",
+        );
+        let SerialState::Failed { errors } = state else {
+            panic!("{state:?}");
+        };
+        let message = "Invalid format at line 3 column 4: while parsing a flow sequence";
+        assert_eq!(errors[0].to_string(), format!("user-data: {message}"));
+    }
+
+    #[test]
     fn a_login_without_cloud_init_is_an_image_without_it() {
         assert_eq!(
             of("\r\nDebian GNU/Linux 12 debian ttyS0\r\n\r\ndebian login: "),

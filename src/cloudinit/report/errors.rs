@@ -95,11 +95,8 @@ pub(in super::super) enum LogLine {
 /// Old versions end such a boot as `done`, and new ones as `degraded`: neither is an error to
 /// them, but what the user asked for has not happened.
 pub(in super::super) fn from_log_line(line: &str) -> Option<LogLine> {
-    let (head, message) = line.split_once("]: ")?;
-    let (source, level) = head.rsplit_once('[')?;
-    if !matches!(level, "WARNING" | "ERROR" | "CRITICAL") {
-        return None;
-    }
+    let marks = ["[WARNING]: ", "[ERROR]: ", "[CRITICAL]: "];
+    let (source, message) = marks.iter().find_map(|mark| line.split_once(mark))?;
     let source = source.rsplit_once(" - ").map_or(source, |(_, s)| s);
     let source = source.rsplit(' ').next().unwrap_or(source);
     Some(of_message(source.trim_end_matches(".py"), message))
@@ -121,6 +118,11 @@ pub(super) fn of_message(source: &str, message: &str) -> LogLine {
     if !USER_DATA.iter().any(|start| message.starts_with(start)) {
         return LogLine::Warning(ModuleError::new(source, message));
     }
+    // The message goes on over several lines of the log, of which this is the first.
+    let message = message.replace(": \"", ": ");
+    let message = message
+        .strip_prefix("Failed loading yaml blob. ")
+        .unwrap_or(&message);
     let module = if message.contains("kvmctl-") {
         "kvmctl"
     } else {

@@ -57,6 +57,9 @@ impl Facts {
     fn add_log(&mut self, line: LogLine) {
         match line {
             LogLine::Failure(error) => self.add_error(error),
+            // Told as an error of the stage, too.
+            LogLine::Warning(w) if w.message.starts_with("Failed to run module ") => {}
+            LogLine::Warning(w) if w.message.starts_with("Running module ") => {}
             LogLine::Warning(warning) => {
                 // New versions tell a warning in the log and in the status.
                 let known = self.warnings.iter().any(|w| w.message == warning.message);
@@ -69,7 +72,9 @@ impl Facts {
 
     pub(super) fn add_error(&mut self, error: ModuleError) {
         let known = self.errors.iter().any(|e| e.message == error.message);
-        if !known && self.errors.len() < MAX_ERRORS {
+        // What could not be read was empty then, it goes on to say.
+        let echo = error.message.ends_with(": empty cloud config") && !self.errors.is_empty();
+        if !known && !echo && self.errors.len() < MAX_ERRORS {
             self.errors.push(error);
         }
     }
@@ -153,7 +158,7 @@ mod tests {
         assert_eq!(
             errors,
             [
-                "user-data: Failed loading yaml blob. Invalid format at line 3 column 1: \"while parsing a block mapping",
+                "user-data: Invalid format at line 3 column 1: while parsing a block mapping",
                 "scripts_user: Runparts: 1 failures (runcmd) in 1 attempted commands",
             ]
         );
