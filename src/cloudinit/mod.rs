@@ -8,6 +8,7 @@
 //! virtio-serial port ([`PORT_NAME`]); [`report`] reads what it says. [`serial`] reads the console
 //! of guests that have no reporter, and [`iso_read`] reads a medium back.
 
+mod advice;
 pub mod env;
 mod error;
 mod input;
@@ -21,6 +22,7 @@ pub mod serial;
 mod ssh_key;
 mod vendor;
 
+pub use advice::{Advice, advise};
 pub use env::{EnvEntry, check_env, check_env_total};
 pub use error::{CloudInitError, EnvError};
 pub use input::{SeedInput, SeedNic};

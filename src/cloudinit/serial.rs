@@ -111,7 +111,8 @@ impl Seen {
     }
 
     fn push(&mut self, error: ModuleError) {
-        if self.errors.len() < 16 && !self.errors.contains(&error) {
+        let known = self.errors.contains(&error) || error.is_echo(&self.errors);
+        if self.errors.len() < 16 && !known {
             self.errors.push(error);
         }
     }

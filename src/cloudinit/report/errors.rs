@@ -28,6 +28,11 @@ impl ModuleError {
         }
     }
 
+    /// Whether it only goes on about one before: user-data that could not be read was empty then.
+    pub(in super::super) fn is_echo(&self, before: &[Self]) -> bool {
+        self.message.ends_with(": empty cloud config") && !before.is_empty()
+    }
+
     /// Reads an entry of `errors` in status.json: the text of a Python tuple of module name and
     /// exception, or any text that a stage failed with.
     pub(super) fn of_status(stage: &str, entry: &str) -> Self {

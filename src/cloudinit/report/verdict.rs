@@ -72,9 +72,7 @@ impl Facts {
 
     pub(super) fn add_error(&mut self, error: ModuleError) {
         let known = self.errors.iter().any(|e| e.message == error.message);
-        // What could not be read was empty then, it goes on to say.
-        let echo = error.message.ends_with(": empty cloud config") && !self.errors.is_empty();
-        if !known && !echo && self.errors.len() < MAX_ERRORS {
+        if !known && !error.is_echo(&self.errors) && self.errors.len() < MAX_ERRORS {
             self.errors.push(error);
         }
     }
