@@ -14,7 +14,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ExecArgs {
     /// Instance: NAME or instance/NAME
-    #[arg(value_name = "INSTANCE")]
+    #[arg(value_name = "INSTANCE", index = 1)]
     target: String,
     /// Pass standard input on to the command
     #[arg(long, short = 'i')]
@@ -26,7 +26,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "TIME", default_value = "1h")]
     timeout: Span,
     /// The command
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required = true, value_name = "COMMAND", index = 2)]
     command: Vec<String>,
 }
 

@@ -12,13 +12,13 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SshArgs {
     /// Instance: NAME or instance/NAME
-    #[arg(value_name = "INSTANCE")]
+    #[arg(value_name = "INSTANCE", index = 1)]
     target: String,
     /// User to log in as; the image's default user when nothing is said
     #[arg(long, short = 'l', value_name = "USER")]
     user: Option<String>,
     /// Command to run instead of a shell
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", index = 2)]
     command: Vec<String>,
 }
 

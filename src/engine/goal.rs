@@ -59,7 +59,7 @@ impl Goal {
                 None => (rest.trim_end_matches('}'), None),
             };
             let path = path.trim_start_matches('{').to_owned();
-            if path.starts_with('.') {
+            if path.starts_with('.') && !path.contains(['\'', '{', '}']) {
                 return Ok(Self::Field { path, value });
             }
         }
