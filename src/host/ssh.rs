@@ -96,7 +96,8 @@ impl Ssh {
         args.push(destination(target));
         if !command.is_empty() {
             args.push("--".to_owned());
-            args.push(shell_words(command));
+            // As plain ssh has it: the words are joined and the guest's shell reads them.
+            args.push(command.join(" "));
         }
         self.tool.interactive(&args)
     }
