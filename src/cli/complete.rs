@@ -9,7 +9,7 @@ use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 
 use super::grammar;
-use crate::api::{KINDS, Kind, built_in_types};
+use crate::api::{KINDS, Kind};
 use crate::config;
 use crate::paths::Paths;
 use crate::store::{Access, Store};
@@ -80,7 +80,7 @@ fn store_names(kind: Kind) -> Option<Vec<String>> {
                 .collect()
         }
         Kind::InstanceType => {
-            let types = built_in_types().into_iter().chain(store.types().ok()?);
+            let types = store.types().ok()?.into_iter();
             types
                 .filter_map(|t| t.metadata.name.map(|n| n.to_string()))
                 .collect()

@@ -1,7 +1,7 @@
 //! The kinds that live in the store alone: instance types and secrets.
 
 use super::world::{World, not_found};
-use crate::api::{InstanceType, InstanceTypeSpec, Kind, Name, Secret, built_in_types};
+use crate::api::{InstanceType, InstanceTypeSpec, Kind, Name, Secret};
 use crate::error::Result;
 use crate::store::SecretRecord;
 
@@ -11,9 +11,7 @@ impl World {
     /// # Errors
     /// If the store cannot be read.
     pub fn types(&self) -> Result<Vec<InstanceType>> {
-        let mut types = built_in_types();
-        types.extend(self.store_for_reading()?.types()?);
-        Ok(types)
+        Ok(self.store_for_reading()?.types()?)
     }
 
     /// Looks an instance type up.
