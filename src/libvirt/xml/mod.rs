@@ -15,6 +15,9 @@ pub mod pool;
 pub mod tree;
 pub mod volume;
 
+#[cfg(test)]
+mod schema_tests;
+
 use std::fmt;
 
 use serde::de::DeserializeOwned;
