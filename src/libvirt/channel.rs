@@ -13,7 +13,7 @@ use virt::sys;
 
 use super::conn::Host;
 use super::domain::Domain;
-use super::error::LibvirtError;
+use super::error::{Cause, LibvirtError};
 
 /// The longest line that is kept; the rest of a longer one is dropped, because a guest is not trusted.
 const MAX_LINE: usize = 64 << 10;
@@ -29,16 +29,41 @@ pub enum Line {
     Closed,
 }
 
-/// Reads lines from a port of a guest.
+/// Reads lines from a port of a guest. The port is given back when it goes out of scope.
 #[derive(Debug)]
 pub struct LineReader {
     lines: Receiver<String>,
+    _open: OpenStream,
 }
 
-/// Both directions of a serial console.
+/// Both directions of a serial console, given back when the last copy goes out of scope.
 #[derive(Clone)]
 pub struct ConsoleStream {
-    stream: Arc<Stream>,
+    stream: Arc<OpenStream>,
+}
+
+/// A stream that is ended when nobody uses it any more. One that is only dropped stays open in the
+/// daemon until the connection closes, and keeps its port or console taken.
+struct OpenStream(Stream);
+
+impl OpenStream {
+    /// Ends the stream; whoever waits in it is woken.
+    fn end(&self) {
+        // One that has ended already cannot be ended again, which is as good.
+        let _ = self.0.clone().abort();
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl std::fmt::Debug for OpenStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenStream")
+    }
 }
 
 impl std::fmt::Debug for ConsoleStream {
@@ -58,8 +83,13 @@ impl Domain {
             raw.open_channel(Some(name), &stream, 0)
         })?;
         let (sender, lines) = sync_channel(64);
-        std::thread::spawn(move || read_lines(&stream, &sender));
-        Ok(LineReader { lines })
+        let reading = stream.clone();
+        let open = OpenStream(stream);
+        std::thread::Builder::new()
+            .name("guest-port".to_owned())
+            .spawn(move || read_lines(&reading, &sender))
+            .map_err(|e| LibvirtError::ours("start a thread", Cause::Other, e))?;
+        Ok(LineReader { lines, _open: open })
     }
 
     /// Opens the serial console. `force` takes it from whoever has it.
@@ -86,7 +116,7 @@ impl Domain {
             other => other?,
         }
         Ok(ConsoleStream {
-            stream: Arc::new(stream),
+            stream: Arc::new(OpenStream(stream)),
         })
     }
 
@@ -132,6 +162,12 @@ fn read_lines(stream: &Stream, sender: &SyncSender<String>) {
 }
 
 impl ConsoleStream {
+    /// Ends it for all copies: who waits in [`Self::receive`] is woken, and the console is free for
+    /// the next.
+    pub fn close(&self) {
+        self.stream.end();
+    }
+
     /// Waits for output and returns it; empty when the console is gone.
     ///
     /// # Errors
@@ -140,6 +176,7 @@ impl ConsoleStream {
         let mut piece = vec![0; 4096];
         let got = self
             .stream
+            .0
             .recv(&mut piece)
             .map_err(|e| LibvirtError::new("read the console".to_owned(), &e))?;
         piece.truncate(usize::try_from(got).unwrap_or(0));
@@ -152,11 +189,16 @@ impl ConsoleStream {
     /// When the connection breaks.
     pub fn send(&self, mut bytes: &[u8]) -> Result<(), LibvirtError> {
         while !bytes.is_empty() {
+            let doing = || "write to the console".to_owned();
             let sent = self
                 .stream
+                .0
                 .send(bytes)
-                .map_err(|e| LibvirtError::new("write to the console".to_owned(), &e))?;
-            bytes = &bytes[usize::try_from(sent).unwrap_or(0)..];
+                .map_err(|e| LibvirtError::new(doing(), &e))?;
+            match usize::try_from(sent) {
+                Ok(sent) if sent > 0 => bytes = bytes.get(sent..).unwrap_or_default(),
+                _ => return Err(LibvirtError::ours(doing(), Cause::Lost, "it takes no more")),
+            }
         }
         Ok(())
     }

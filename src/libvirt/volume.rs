@@ -129,7 +129,8 @@ impl Volume {
     /// it by returning false.
     ///
     /// # Errors
-    /// What the driver refuses; the volume is then half written, and the caller's to delete.
+    /// When `source` fails or ends early, and what the driver refuses; the volume is then half
+    /// written, and the caller's to delete.
     pub fn upload(
         &self,
         source: &mut dyn Read,
@@ -143,7 +144,7 @@ impl Volume {
         self.ask("virStorageVolUpload", "upload", |raw| {
             raw.upload(&stream, 0, size, 0)
         })?;
-        match self.send_all(&stream, source, progress) {
+        match self.send_all(&stream, &mut source.take(size), size, progress) {
             Ok(()) => stream.finish().map_err(|e| self.failed("upload", &e)),
             Err(error) => {
                 let _ = stream.abort();
@@ -156,22 +157,35 @@ impl Volume {
         &self,
         stream: &Stream,
         source: &mut dyn Read,
+        size: u64,
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), LibvirtError> {
         let doing = || format!("upload volume {:?}", self.name);
         let mut piece = vec![0; PIECE];
         let mut done = 0;
         loop {
-            let read = source
-                .read(&mut piece)
-                .map_err(|e| LibvirtError::ours(doing(), Cause::Other, e))?;
+            let read = match source.read(&mut piece) {
+                Ok(read) => read,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(LibvirtError::ours(doing(), Cause::Other, e)),
+            };
+            if read == 0 && done < size {
+                let message = format!("the source ended after {done} of {size} bytes");
+                return Err(LibvirtError::ours(doing(), Cause::Other, message));
+            }
             if read == 0 {
                 return Ok(());
             }
             let mut rest = &piece[..read];
             while !rest.is_empty() {
                 let sent = stream.send(rest).map_err(|e| self.failed("upload", &e))?;
-                rest = &rest[usize::try_from(sent).unwrap_or(0)..];
+                match usize::try_from(sent) {
+                    Ok(sent) if sent > 0 => rest = rest.get(sent..).unwrap_or_default(),
+                    _ => {
+                        let message = "the stream takes no more";
+                        return Err(LibvirtError::ours(doing(), Cause::Lost, message));
+                    }
+                }
             }
             done += read as u64;
             if !progress(done) {
@@ -194,6 +208,19 @@ impl Volume {
         self.ask("virStorageVolDownload", "download", |raw| {
             raw.download(&stream, offset, length, 0)
         })?;
+        match self.receive_all(&stream, sink) {
+            Ok(done) => {
+                stream.finish().map_err(|e| self.failed("download", &e))?;
+                Ok(done)
+            }
+            Err(error) => {
+                let _ = stream.abort();
+                Err(error)
+            }
+        }
+    }
+
+    fn receive_all(&self, stream: &Stream, sink: &mut dyn Write) -> Result<u64, LibvirtError> {
         let doing = || format!("download volume {:?}", self.name);
         let mut piece = vec![0; PIECE];
         let mut done = 0;
@@ -203,14 +230,12 @@ impl Volume {
                 .map_err(|e| self.failed("download", &e))?;
             let got = usize::try_from(got).unwrap_or(0);
             if got == 0 {
-                break;
+                return Ok(done);
             }
             sink.write_all(&piece[..got])
                 .map_err(|e| LibvirtError::ours(doing(), Cause::Other, e))?;
             done += got as u64;
         }
-        stream.finish().map_err(|e| self.failed("download", &e))?;
-        Ok(done)
     }
 
     fn stream(&self) -> Result<Stream, LibvirtError> {
