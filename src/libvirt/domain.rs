@@ -266,8 +266,8 @@ impl Domain {
                 raw.undefine_flags(flags)
             })
         };
-        let basic = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-            | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+        let basic =
+            sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
         let disks = sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
         // A daemon refuses a flag that it does not know: the one for TPM state is of 8.9 (before,
         // the state went by itself), and the test driver knows only the basic ones, or none.

@@ -202,6 +202,15 @@ fn by_words(error: &virt::error::Error) -> Option<Cause> {
         "in use by",
     ]) {
         Some(Cause::Exists)
+    } else if has(&[
+        "already running",
+        "not running",
+        "already active",
+        "Active console session exists",
+        "Active channel stream exists",
+    ]) {
+        // The test driver's code for the first three is that of an internal error.
+        Some(Cause::NotNow)
     } else if has(&["QEMU guest agent is not", "guest agent is not"]) {
         Some(Cause::Agent)
     } else if has(&["unsupported flags", "not supported by"]) {

@@ -73,8 +73,15 @@ pub enum StopCause {
 /// The one registration of a connection; libvirt takes the same callback only once.
 #[derive(Debug)]
 pub(super) struct Hub {
-    listeners: Arc<Mutex<Vec<Sender<ffi::events::RawEvent>>>>,
+    listeners: Arc<Mutex<Listeners>>,
     _registration: ffi::events::Registration,
+}
+
+/// Who is told; nobody any more once the connection is closed.
+#[derive(Debug, Default)]
+struct Listeners {
+    senders: Vec<Sender<ffi::events::RawEvent>>,
+    closed: bool,
 }
 
 impl Hub {
@@ -86,14 +93,22 @@ impl Hub {
             "domains",
             || ffi::events::register(&host.conn, &sender),
         )?;
-        let listeners: Arc<Mutex<Vec<Sender<ffi::events::RawEvent>>>> = Arc::default();
+        let listeners: Arc<Mutex<Listeners>> = Arc::default();
         let told = Arc::clone(&listeners);
         std::thread::spawn(move || {
-            for event in events {
-                lock(&told).retain(|listener| listener.send(event).is_ok());
+            for message in events {
+                match message {
+                    ffi::events::Message::Event(event) => lock(&told)
+                        .senders
+                        .retain(|listener| listener.send(event).is_ok()),
+                    ffi::events::Message::Closed => break,
+                }
             }
-            // The connection is gone: whoever waits must know.
-            lock(&told).clear();
+            // Whoever waits must know, and whoever comes later too.
+            *lock(&told) = Listeners {
+                senders: Vec::new(),
+                closed: true,
+            };
         });
         Ok(Self {
             listeners,
@@ -103,7 +118,10 @@ impl Hub {
 
     fn listen(&self) -> Receiver<ffi::events::RawEvent> {
         let (sender, events) = channel();
-        lock(&self.listeners).push(sender);
+        let mut listeners = lock(&self.listeners);
+        if !listeners.closed {
+            listeners.senders.push(sender);
+        }
         events
     }
 }

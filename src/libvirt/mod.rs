@@ -18,6 +18,11 @@ mod stats;
 mod volume;
 pub mod xml;
 
+#[cfg(test)]
+mod daemon_tests;
+#[cfg(test)]
+mod guest_tests;
+
 pub use agent::{Executed, GuestPath};
 pub use channel::{ConsoleStream, Line, LineReader};
 pub use conn::{Driver, Host, Version};

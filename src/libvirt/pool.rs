@@ -140,6 +140,22 @@ impl Pool {
         self.ask("virStoragePoolCreate", "start", |raw| raw.create(0))
     }
 
+    /// Deactivates it; its volumes stay.
+    ///
+    /// # Errors
+    /// NotNow when it is not active.
+    pub fn stop(&self) -> Result<(), LibvirtError> {
+        self.ask("virStoragePoolDestroy", "stop", Raw::destroy)
+    }
+
+    /// Removes its definition; its volumes stay.
+    ///
+    /// # Errors
+    /// NotNow when it is active.
+    pub fn undefine(&self) -> Result<(), LibvirtError> {
+        self.ask("virStoragePoolUndefine", "undefine", Raw::undefine)
+    }
+
     /// Sets whether it starts with the host.
     ///
     /// # Errors

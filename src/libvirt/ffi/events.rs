@@ -1,4 +1,4 @@
-//! `virConnectDomainEventRegisterAny`, which the crate lacks.
+//! `virConnectDomainEventRegisterAny` and `virConnectRegisterCloseCallback`, which the crate lacks.
 #![expect(unsafe_code, reason = "the crate lacks domain events")]
 
 use std::ffi::{c_int, c_void};
@@ -19,14 +19,33 @@ pub(in crate::libvirt) struct RawEvent {
     pub(in crate::libvirt) detail: i32,
 }
 
-/// Where events go. libvirt owns it while the callback is registered, and frees it after.
-struct Sink(Mutex<Sender<RawEvent>>);
+/// What libvirt tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::libvirt) enum Message {
+    /// Something happened to a domain.
+    Event(RawEvent),
+    /// The connection broke; no event will come.
+    Closed,
+}
 
-/// Two registered callbacks; they are taken back when it goes out of scope.
+/// Where messages go. libvirt owns it while the callback is registered, and frees it after.
+struct Sink(Mutex<Sender<Message>>);
+
+impl Sink {
+    fn send(&self, message: Message) {
+        if let Ok(sender) = self.0.lock() {
+            // Nobody waits any more: the message is of no use.
+            let _ = sender.send(message);
+        }
+    }
+}
+
+/// Registered callbacks; they are taken back when it goes out of scope.
 #[derive(Debug)]
 pub(in crate::libvirt) struct Registration {
     conn: Connect,
     callbacks: Vec<c_int>,
+    watches_close: bool,
 }
 
 impl Drop for Registration {
@@ -37,17 +56,23 @@ impl Drop for Registration {
             // makes this fail, which changes nothing: the sink is then freed with the connection.
             unsafe { sys::virConnectDomainEventDeregisterAny(self.conn.as_ptr(), *callback) };
         }
+        if self.watches_close {
+            // SAFETY: as above; `closed` is the callback that was registered.
+            unsafe { sys::virConnectUnregisterCloseCallback(self.conn.as_ptr(), Some(closed)) };
+        }
     }
 }
 
-/// Sends lifecycle and agent events of all domains to `sender` until the registration is dropped.
+/// Sends lifecycle and agent events of all domains, and the end of the connection, to `sender` until
+/// the registration is dropped.
 pub(in crate::libvirt) fn register(
     conn: &Connect,
-    sender: &Sender<RawEvent>,
+    sender: &Sender<Message>,
 ) -> Result<Registration, Error> {
     let mut registration = Registration {
         conn: conn.clone(),
         callbacks: Vec::new(),
+        watches_close: watch_close(conn, sender.clone()),
     };
     // SAFETY: libvirt calls back with the signature of the event's id, for which `lifecycle` and
     // `agent` are written; the generic type is how its C interface takes all of them.
@@ -83,7 +108,7 @@ fn register_one(
     conn: &Connect,
     id: u32,
     callback: sys::virConnectDomainEventGenericCallback,
-    sender: Sender<RawEvent>,
+    sender: Sender<Message>,
 ) -> Result<c_int, Error> {
     let sink = Box::into_raw(Box::new(Sink(Mutex::new(sender))));
     // SAFETY: `conn` is referenced; no domain means all; `sink` stays alive until `release`.
@@ -104,6 +129,30 @@ fn register_one(
         return Err(error);
     }
     Ok(number)
+}
+
+/// Drivers inside our own process have no connection that could break, and refuse.
+fn watch_close(conn: &Connect, sender: Sender<Message>) -> bool {
+    let sink = Box::into_raw(Box::new(Sink(Mutex::new(sender))));
+    // SAFETY: `conn` is referenced, and `sink` stays alive until `release`.
+    let result = unsafe {
+        sys::virConnectRegisterCloseCallback(
+            conn.as_ptr(),
+            Some(closed),
+            sink.cast(),
+            Some(release),
+        )
+    };
+    if result < 0 {
+        // SAFETY: libvirt did not take the sink, so it is still ours alone.
+        drop(unsafe { Box::from_raw(sink) });
+    }
+    result >= 0
+}
+
+extern "C" fn closed(_conn: sys::virConnectPtr, _reason: c_int, opaque: *mut c_void) {
+    // SAFETY: `opaque` is the sink given at registration, alive until `release`, and only shared.
+    unsafe { &*opaque.cast::<Sink>() }.send(Message::Closed);
 }
 
 extern "C" fn lifecycle(
@@ -141,15 +190,12 @@ fn deliver(
     }
     // SAFETY: `opaque` is the sink given at registration, alive until `release`, and only shared.
     let sink = unsafe { &*opaque.cast::<Sink>() };
-    if let Ok(sender) = sink.0.lock() {
-        // Nobody waits any more: the event is of no use.
-        let _ = sender.send(RawEvent {
-            uuid,
-            agent,
-            event,
-            detail,
-        });
-    }
+    sink.send(Message::Event(RawEvent {
+        uuid,
+        agent,
+        event,
+        detail,
+    }));
 }
 
 extern "C" fn release(opaque: *mut c_void) {
