@@ -36,7 +36,7 @@ impl Domain {
     /// Sends one command to the agent and returns what it returned.
     ///
     /// # Errors
-    /// [`Cause::Agent`] when none answers or it refuses.
+    /// [`Cause::Agent`] when none answers, [`Cause::AgentRefused`] when it cannot do it.
     pub fn agent(&self, command: &Value, timeout: Duration) -> Result<Value, LibvirtError> {
         let seconds = i32::try_from(timeout.as_secs().max(1)).unwrap_or(i32::MAX);
         let name = command
@@ -63,7 +63,8 @@ impl Domain {
     /// Runs a command and waits for its end.
     ///
     /// # Errors
-    /// [`Cause::Agent`]; [`Cause::Busy`] when it runs longer than `timeout`.
+    /// [`Cause::Agent`]; [`Cause::AgentRefused`] when the guest has no such command;
+    /// [`Cause::TimedOut`] when it runs longer than `timeout`, and goes on.
     pub fn agent_exec(
         &self,
         argv: &[String],
@@ -94,13 +95,13 @@ impl Domain {
         loop {
             let status = self.agent(&command, CALL)?;
             if status.get("exited").and_then(Value::as_bool) == Some(true) {
-                return Ok(executed(&status));
+                return executed(&status).ok_or_else(|| self.nonsense("the agent sent no base64"));
             }
             if Instant::now() >= deadline {
                 let message = format!("the command still runs after {} s", timeout.as_secs());
                 return Err(LibvirtError::ours(
                     "run a command in the guest",
-                    Cause::Busy,
+                    Cause::TimedOut,
                     message,
                 ));
             }
@@ -112,7 +113,7 @@ impl Domain {
     /// Opens a file in the guest; `mode` as in fopen(3).
     ///
     /// # Errors
-    /// [`Cause::Agent`] with the guest's reason.
+    /// [`Cause::AgentRefused`] with the guest's reason.
     pub fn agent_open(&self, path: &GuestPath, mode: &str) -> Result<i64, LibvirtError> {
         let arguments = json!({"path": path.0, "mode": mode});
         let handle = self.agent(
@@ -127,20 +128,20 @@ impl Domain {
     /// Reads the next piece of a file; empty at its end.
     ///
     /// # Errors
-    /// [`Cause::Agent`] with the guest's reason.
+    /// [`Cause::AgentRefused`] with the guest's reason.
     pub fn agent_read(&self, handle: i64) -> Result<Vec<u8>, LibvirtError> {
         let arguments = json!({"handle": handle, "count": PIECE});
         let got = self.agent(
             &json!({"execute": "guest-file-read", "arguments": arguments}),
             CALL,
         )?;
-        Ok(decoded(&got, "buf-b64"))
+        decoded(&got, "buf-b64").ok_or_else(|| self.nonsense("the agent sent no base64"))
     }
 
     /// Writes a piece to a file, all of it.
     ///
     /// # Errors
-    /// [`Cause::Agent`] with the guest's reason.
+    /// [`Cause::AgentRefused`] with the guest's reason.
     pub fn agent_write(&self, handle: i64, bytes: &[u8]) -> Result<(), LibvirtError> {
         for piece in bytes.chunks(PIECE) {
             let mut rest = piece;
@@ -164,7 +165,7 @@ impl Domain {
     /// Closes a file.
     ///
     /// # Errors
-    /// [`Cause::Agent`] with the guest's reason.
+    /// [`Cause::AgentRefused`] with the guest's reason.
     pub fn agent_close(&self, handle: i64) -> Result<(), LibvirtError> {
         let arguments = json!({"handle": handle});
         self.agent(
@@ -186,7 +187,7 @@ impl Domain {
 /// How long one call to the agent may take.
 const CALL: Duration = Duration::from_secs(20);
 
-fn executed(status: &Value) -> Executed {
+fn executed(status: &Value) -> Option<Executed> {
     let number = |key: &str| status.get(key).and_then(Value::as_i64);
     let flag = |key: &str| status.get(key).and_then(Value::as_bool).unwrap_or(false);
     let code = match (number("exitcode"), number("signal")) {
@@ -194,17 +195,18 @@ fn executed(status: &Value) -> Executed {
         (None, Some(signal)) => 128 + signal,
         (None, None) => 1,
     };
-    Executed {
+    Some(Executed {
         code: u8::try_from(code & 0xff).unwrap_or(1),
-        stdout: decoded(status, "out-data"),
-        stderr: decoded(status, "err-data"),
+        stdout: decoded(status, "out-data")?,
+        stderr: decoded(status, "err-data")?,
         truncated: flag("out-truncated") || flag("err-truncated"),
-    }
+    })
 }
 
-fn decoded(value: &Value, key: &str) -> Vec<u8> {
+/// Nothing is empty; what is no base64 is `None`, lest it pass for the end of a file.
+fn decoded(value: &Value, key: &str) -> Option<Vec<u8>> {
     let text = value.get(key).and_then(Value::as_str).unwrap_or_default();
-    STANDARD.decode(text).unwrap_or_default()
+    STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]
@@ -214,8 +216,10 @@ mod tests {
     #[test]
     fn an_exit_status_is_read_as_a_shell_tells_it() {
         let status = json!({"exited": true, "exitcode": 7, "out-data": "aGk=", "err-data": ""});
-        let done = executed(&status);
+        let done = executed(&status).unwrap();
         assert_eq!((done.code, done.stdout.as_slice()), (7, b"hi".as_slice()));
-        assert_eq!(executed(&json!({"exited": true, "signal": 9})).code, 137);
+        let killed = executed(&json!({"exited": true, "signal": 9})).unwrap();
+        assert_eq!(killed.code, 137);
+        assert_eq!(executed(&json!({"exited": true, "out-data": "!"})), None);
     }
 }

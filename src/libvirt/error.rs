@@ -39,8 +39,12 @@ pub enum Cause {
     BadXml,
     /// The disk of the host is full.
     DiskFull,
-    /// The guest agent is absent, silent or refused.
+    /// The guest agent is absent or silent.
     Agent,
+    /// The guest agent answered that it cannot do it.
+    AgentRefused,
+    /// It did not end in the time that was given.
+    TimedOut,
     /// The metadata is not there.
     NoMetadata,
     /// Anything else.
@@ -111,7 +115,7 @@ impl LibvirtError {
         self.cause == Cause::Denied
     }
 
-    /// Returns whether the guest agent is absent, silent or refused.
+    /// Returns whether the guest agent is absent or silent.
     pub fn is_agent(&self) -> bool {
         self.cause == Cause::Agent
     }
@@ -150,10 +154,8 @@ fn by_code(code: Code) -> Option<Cause> {
         Code::NoConnect | Code::UnknownHost => Cause::BadUri,
         Code::InvalidConn => Cause::Lost,
         Code::XmlInvalidSchema | Code::XmlError | Code::XmlDetail => Cause::BadXml,
-        Code::AgentUnresponsive
-        | Code::AgentUnsynced
-        | Code::AgentCommandTimeout
-        | Code::AgentCommandFailed => Cause::Agent,
+        Code::AgentUnresponsive | Code::AgentUnsynced | Code::AgentCommandTimeout => Cause::Agent,
+        Code::AgentCommandFailed => Cause::AgentRefused,
         Code::GnutlsError | Code::Ssh | Code::Libssh => Cause::Unreachable,
         _ => return None,
     })
@@ -164,6 +166,18 @@ fn by_words(error: &virt::error::Error) -> Option<Cause> {
     let has = |words: &[&str]| words.iter().any(|w| error.message().contains(w));
     let rpc = error.domain().is(ErrorDomain::Rpc) || error.domain().is(ErrorDomain::Remote);
     let code = error.code().known()?;
+    if has(&["guest agent is not"]) {
+        return Some(Cause::Agent);
+    }
+    if has(&["unable to execute QEMU agent command"]) {
+        return Some(Cause::AgentRefused);
+    }
+    if has(&["existing dhcp host entry"]) {
+        return Some(Cause::Exists);
+    }
+    if has(&["couldn't locate a matching dhcp host entry"]) {
+        return Some(Cause::NotFound);
+    }
     let generic = matches!(
         code,
         Code::InternalError | Code::OperationFailed | Code::SystemError | Code::InvalidArg
@@ -211,8 +225,6 @@ fn by_words(error: &virt::error::Error) -> Option<Cause> {
     ]) {
         // The test driver's code for the first three is that of an internal error.
         Some(Cause::NotNow)
-    } else if has(&["QEMU guest agent is not", "guest agent is not"]) {
-        Some(Cause::Agent)
     } else if has(&["unsupported flags", "not supported by"]) {
         Some(Cause::Unsupported)
     } else {
@@ -228,9 +240,13 @@ impl From<LibvirtError> for Error {
             Cause::Unreachable | Cause::Denied | Cause::Lost => Kind::Unavailable,
             Cause::Busy => Kind::Busy,
             Cause::BadUri => Kind::Usage,
-            Cause::Unsupported | Cause::BadXml | Cause::DiskFull | Cause::Agent | Cause::Other => {
-                Kind::Failed
-            }
+            Cause::TimedOut => Kind::Timeout,
+            Cause::Unsupported
+            | Cause::BadXml
+            | Cause::DiskFull
+            | Cause::Agent
+            | Cause::AgentRefused
+            | Cause::Other => Kind::Failed,
         };
         let worded = Self::new(kind, format!("cannot {}", error.doing))
             .caused_by(format!("libvirt: {}", error.message.trim_end()));
@@ -296,6 +312,7 @@ mod tests {
         assert_eq!(code(Cause::NotFound), 4);
         assert_eq!(code(Cause::Exists), 5);
         assert_eq!(code(Cause::NotNow), 5);
+        assert_eq!(code(Cause::TimedOut), 6);
         assert_eq!(code(Cause::Busy), 7);
         assert_eq!(code(Cause::Unreachable), 8);
         assert_eq!(code(Cause::Denied), 8);

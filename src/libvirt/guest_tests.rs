@@ -15,6 +15,7 @@ use super::pool::Pool;
 use super::xml::disk::DiskXml;
 use super::xml::domain::DomainXml;
 use super::xml::instance::{DiskParams, DomainParams, READY_CHANNEL};
+use super::xml::network::NetworkXml;
 use super::xml::object::ObjectMetadata;
 use super::xml::volume::VolumeXml;
 use crate::api::{Accelerator, Firmware, Name, Uid};
@@ -342,4 +343,63 @@ fn a_guest_speaks_over_console_and_port() {
         }
     }
     assert_eq!(next(), super::Line::Closed);
+}
+
+/// A network that goes with the value.
+struct TestNetwork(super::Network);
+
+impl Drop for TestNetwork {
+    fn drop(&mut self) {
+        let _ = self.0.stop();
+        let _ = self.0.undefine();
+    }
+}
+
+#[test]
+#[ignore = "needs the host's libvirtd with QEMU"]
+fn reservations_converge_from_either_half() {
+    let host = Host::open("qemu:///system").unwrap();
+    let xml = format!(
+        "<network><name>lv-{}</name><ip address='10.201.0.1' prefix='24'><dhcp>\
+         <range start='10.201.0.2' end='10.201.0.9'/></dhcp></ip></network>",
+        Uid::random().short()
+    );
+    let xml = NetworkXml::from_xml(&xml).unwrap();
+    let network = TestNetwork(host.define_network(&xml).unwrap());
+    let net = &network.0;
+    let ip = |last| std::net::Ipv4Addr::new(10, 201, 0, last);
+    let cause = |result: Result<(), super::LibvirtError>| result.unwrap_err().cause();
+    let count = || {
+        let text = net.definition_text().unwrap();
+        let definition = NetworkXml::from_xml(&text).unwrap();
+        let live = net.definition().unwrap();
+        (
+            live.reservations().count(),
+            definition.reservations().count(),
+        )
+    };
+    let (one, two) = ("52:54:00:00:AB:01", "52:54:00:00:ab:02");
+    net.add_host(one, ip(20), "one").unwrap();
+    net.start().unwrap();
+    net.add_host(two, ip(21), "two").unwrap();
+    assert_eq!(count(), (2, 2));
+    for (mac, last, name) in [
+        (one, 22, "x"),
+        ("52:54:00:00:ab:03", 20, "x"),
+        (one, 20, "one"),
+    ] {
+        assert_eq!(cause(net.add_host(mac, ip(last), name)), Cause::Exists);
+    }
+    assert_eq!(host.leases(&net.name).unwrap(), []);
+
+    net.remove_half(two, false);
+    assert_eq!(count(), (1, 2));
+    net.add_host(two, ip(21), "two").unwrap();
+    assert_eq!(count(), (2, 2));
+    net.remove_half(two, true);
+    assert_eq!(count(), (2, 1));
+    net.remove_host(two).unwrap();
+    net.remove_host(&one.to_ascii_lowercase()).unwrap();
+    assert_eq!(count(), (0, 0));
+    assert_eq!(cause(net.remove_host(one)), Cause::NotFound);
 }

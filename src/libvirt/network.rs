@@ -117,6 +117,14 @@ impl Host {
     }
 }
 
+const LIVE: sys::virNetworkUpdateFlags = sys::VIR_NETWORK_UPDATE_AFFECT_LIVE;
+const CONFIG: sys::virNetworkUpdateFlags = sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
+
+fn has_mac(entry: &DhcpHostXml, mac: &str) -> bool {
+    let held = entry.mac.as_deref();
+    held.is_some_and(|held| held.eq_ignore_ascii_case(mac))
+}
+
 impl Network {
     fn ask<T>(
         &self,
@@ -207,42 +215,71 @@ impl Network {
         .map(drop)
     }
 
-    /// Reserves an address: adds a DHCP host entry, in force and in the definition.
+    /// Reserves an address: adds a DHCP host entry, in force and in the definition. An entry that is
+    /// in one of the two already, as after a crash, is completed.
+    ///
+    /// Costs half a second on a network that is up: libvirt puts its firewall rules up again.
     ///
     /// # Errors
     /// Exists, where address, name or hardware address has an entry.
     pub fn add_host(&self, mac: &str, ip: Ipv4Addr, name: &str) -> Result<(), LibvirtError> {
-        let xml = DhcpHostXml::new(mac, IpAddr::V4(ip), Some(name)).to_xml()?;
+        let entry = DhcpHostXml::new(mac, IpAddr::V4(ip), Some(name));
+        let lacking = self.where_host(|h| !has_mac(h, mac) || h.ip != entry.ip)?;
+        let flags = if lacking == 0 { CONFIG } else { lacking };
         self.update(
             "reserve an address in",
             sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST,
-            &xml,
+            &entry.to_xml()?,
+            flags,
         )
     }
 
-    /// Removes the DHCP host entry of a hardware address.
+    /// Removes the DHCP host entry of a hardware address, wherever it is.
     ///
     /// # Errors
     /// NotFound, where there is none.
     pub fn remove_host(&self, mac: &str) -> Result<(), LibvirtError> {
-        let definition = self.definition()?;
-        let held = definition.reservations().find(|h| {
-            h.mac
-                .as_deref()
-                .is_some_and(|held| held.eq_ignore_ascii_case(mac))
-        });
-        let Some(held) = held else {
+        let everywhere = self.all_places()?;
+        let held = everywhere & !self.where_host(|h| !has_mac(h, mac))?;
+        if held == 0 {
             return Err(super::domain::missing(
                 "free an address",
-                "the DHCP host entry",
+                &format!("the DHCP host entry of {mac}"),
             ));
+        }
+        // libvirt finds it by hardware address alone, in whatever case that was written.
+        let entry = DhcpHostXml {
+            mac: Some(mac.to_owned()),
+            id: None,
+            name: None,
+            ip: None,
         };
-        let xml = held.to_xml()?;
         self.update(
             "free an address in",
             sys::VIR_NETWORK_UPDATE_COMMAND_DELETE,
-            &xml,
+            &entry.to_xml()?,
+            held,
         )
+    }
+
+    /// Returns in which places (in force, definition) each entry passes `other`: in which there is
+    /// none that does not.
+    fn where_host(&self, other: impl Fn(&DhcpHostXml) -> bool) -> Result<u32, LibvirtError> {
+        let mut lacking = 0;
+        let places = self.all_places()?;
+        for (place, flags) in [(LIVE, 0), (CONFIG, sys::VIR_NETWORK_XML_INACTIVE)] {
+            if places & place != 0 {
+                let text = self.ask("virNetworkGetXMLDesc", "read", |raw| raw.xml_desc(flags))?;
+                if NetworkXml::from_xml(&text)?.reservations().all(&other) {
+                    lacking |= place;
+                }
+            }
+        }
+        Ok(lacking)
+    }
+
+    fn all_places(&self) -> Result<u32, LibvirtError> {
+        Ok(CONFIG | if self.is_active()? { LIVE } else { 0 })
     }
 
     fn update(
@@ -250,11 +287,8 @@ impl Network {
         doing: &str,
         command: sys::virNetworkUpdateCommand,
         xml: &str,
+        flags: sys::virNetworkUpdateFlags,
     ) -> Result<(), LibvirtError> {
-        let mut flags = sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
-        if self.is_active()? {
-            flags |= sys::VIR_NETWORK_UPDATE_AFFECT_LIVE;
-        }
         self.ask("virNetworkUpdate", doing, |raw| {
             raw.update(
                 command,
@@ -264,5 +298,17 @@ impl Network {
                 flags,
             )
         })
+    }
+}
+
+#[cfg(test)]
+impl Network {
+    /// Removes an entry from the definition only, or from what is in force only.
+    pub(super) fn remove_half(&self, mac: &str, definition: bool) {
+        let xml = format!("<host mac='{mac}'/>");
+        let flags = if definition { CONFIG } else { LIVE };
+        let delete = sys::VIR_NETWORK_UPDATE_COMMAND_DELETE;
+        self.update("halve an entry of", delete, &xml, flags)
+            .unwrap();
     }
 }
