@@ -1,7 +1,8 @@
 //! Against the host's own daemon, with real QEMU machines under TCG.
 //!
 //! Most machines have an empty disk: what QEMU and libvirt do needs no guest. Those that need one
-//! boot the small image of `tests/lib/tiny-image.sh`, whose path `KVMCTL_TEST_TINY` gives.
+//! boot an image whose path the environment gives: `KVMCTL_TEST_TINY` the small one of
+//! `tests/lib/tiny-image.sh`, `KVMCTL_TEST_DEBIAN` one with a guest agent.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -14,11 +15,11 @@ use super::events::{EventKind, EventWaiter, StopCause, Waited};
 use super::pool::Pool;
 use super::xml::disk::DiskXml;
 use super::xml::domain::DomainXml;
-use super::xml::instance::{DiskParams, DomainParams, READY_CHANNEL};
+use super::xml::instance::{DiskParams, DomainParams, NicAttachment, NicParams, READY_CHANNEL};
 use super::xml::network::NetworkXml;
 use super::xml::object::ObjectMetadata;
 use super::xml::volume::VolumeXml;
-use crate::api::{Accelerator, Firmware, Name, Uid};
+use crate::api::{Accelerator, Firmware, Name, NicModel, Uid};
 use crate::error::{Error, Kind};
 
 const MIB: u64 = 1 << 20;
@@ -265,15 +266,23 @@ fn an_overlay_knows_its_base() {
     assert_eq!(made.info().unwrap().capacity, 128 * MIB);
 }
 
-/// Boots the small image, with its first bytes of output read from the console.
-fn tiny(bench: &Bench) -> Domain {
-    let image = std::env::var("KVMCTL_TEST_TINY").expect("KVMCTL_TEST_TINY names the image");
-    let base = bench.path("tiny.qcow2");
+/// Boots the image whose path the environment gives, on an overlay.
+fn boot(bench: &Bench, variable: &str, memory_kib: u64) -> Domain {
+    let image = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} names no image"));
+    let base = bench.path("base.qcow2");
     std::fs::copy(&image, &base).unwrap();
     bench.pool.refresh().unwrap();
-    let overlay = VolumeXml::overlay("root.qcow2", 64 * MIB, &base, "qcow2");
+    let overlay = VolumeXml::overlay("root.qcow2", 4096 * MIB, &base, "qcow2");
     bench.pool.create_volume(&overlay).unwrap();
-    let mut params = bench.params();
+    let mut params = DomainParams {
+        memory_kib,
+        nics: vec![NicParams {
+            mac: "52:54:00:00:00:01".to_owned(),
+            model: NicModel::Virtio,
+            attachment: NicAttachment::User,
+        }],
+        ..bench.params()
+    };
     params.root.path = bench.path("root.qcow2");
     let domain = bench.define(&params);
     domain.start().unwrap();
@@ -284,7 +293,7 @@ fn tiny(bench: &Bench) -> Domain {
 #[ignore = "boots a guest"]
 fn a_guest_speaks_over_console_and_port() {
     let bench = Bench::new();
-    let domain = tiny(&bench);
+    let domain = boot(&bench, "KVMCTL_TEST_TINY", 128 * 1024);
     let console = domain.open_console(&bench.host, false).unwrap();
     let mut heard = String::new();
     let until = |heard: &mut String, word: &str| {
@@ -402,4 +411,57 @@ fn reservations_converge_from_either_half() {
     net.remove_host(&one.to_ascii_lowercase()).unwrap();
     assert_eq!(count(), (0, 0));
     assert_eq!(cause(net.remove_host(one)), Cause::NotFound);
+}
+
+#[test]
+#[ignore = "boots a guest"]
+fn the_agent_runs_commands_and_moves_files() {
+    let bench = Bench::new();
+    let domain = boot(&bench, "KVMCTL_TEST_DEBIAN", 512 * 1024);
+    let events = EventWaiter::new(&bench.host, [domain.uid()]).unwrap();
+    let deadline = soon(300);
+    loop {
+        match events.next(deadline) {
+            Waited::Event(event) if event.kind == EventKind::AgentConnected => break,
+            Waited::Event(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(domain.agent_answers());
+    let run = |argv: &[&str], input: &[u8]| {
+        let argv: Vec<String> = argv.iter().map(|&a| a.to_owned()).collect();
+        domain.agent_exec(&argv, input, Duration::from_secs(30))
+    };
+    let script = "cat; printf %s \"$1\" >&2; exit 7";
+    let done = run(&["sh", "-c", script, "sh", "a 'b\n\u{fc}"], b"in\0put").unwrap();
+    assert_eq!((done.code, done.truncated), (7, false));
+    assert_eq!(done.stdout, b"in\0put");
+    assert_eq!(done.stderr, "a 'b\n\u{fc}".as_bytes());
+    let nosuch = run(&["/nosuch"], b"").unwrap_err();
+    assert_eq!(nosuch.cause(), Cause::AgentRefused, "{nosuch}");
+    let argv = ["sleep", "60"].map(str::to_owned);
+    let long = domain.agent_exec(&argv, b"", Duration::from_secs(1));
+    assert_eq!(long.unwrap_err().cause(), Cause::TimedOut);
+
+    let path = super::GuestPath("/root/data".to_owned());
+    let bytes: Vec<u8> = (0..2 * MIB + 5).map(|n| (n % 253) as u8).collect();
+    let handle = domain.agent_open(&path, "w").unwrap();
+    domain.agent_write(handle, &bytes).unwrap();
+    domain.agent_close(handle).unwrap();
+    let handle = domain.agent_open(&path, "r").unwrap();
+    let mut back = Vec::new();
+    loop {
+        let piece = domain.agent_read(handle).unwrap();
+        if piece.is_empty() {
+            break;
+        }
+        back.extend(piece);
+    }
+    domain.agent_close(handle).unwrap();
+    assert!(back == bytes);
+    let addresses = domain.addresses(AddressQuery::Agent).unwrap();
+    assert!(
+        addresses.iter().any(|a| a.ip.is_loopback()),
+        "{addresses:?}"
+    );
 }
