@@ -13,14 +13,24 @@
 //!
 //! | module | what | may use |
 //! |---|---|---|
-//! | [`api`] | objects as pure data | nothing |
-//! | [`manifest`] | text to objects, with positions | `api` |
-//! | [`net`], [`plan`], [`cloudinit`] | pure: allocate, plan, render | `api` |
-//! | [`libvirt`], [`host`], [`store`], [`image`] | the outside | the pure ones |
-//! | [`observe`], [`engine`] | the world to objects; plans to the world | the outside |
-//! | [`output`] | everything a person or a script reads | `api`, `plan`, `error` |
-//! | [`cli`] | the two grammars | everything |
-//! | [`error`] | what went wrong, worded for people, with exit codes | the error types of the others |
+//! | [`api`] | objects as pure data; newtypes that are valid for ever; the [`api::Reporter`] trait | nothing |
+//! | [`shell`] | quoting of command lines | nothing |
+//! | [`manifest`] | text to objects, with positions; merge, patch, schema | `api` |
+//! | [`net`], [`plan`], [`cloudinit`] | pure: allocate addresses, plan steps, render seeds and read reports | `api`, `shell` |
+//! | [`paths`], [`config`] | where files are; contexts | `api`, `store`'s files |
+//! | [`libvirt`] | the one door to libvirt, typed XML, the only `unsafe` (`ffi`) | the pure ones |
+//! | [`host`] | the one process runner and the host's tools | the pure ones |
+//! | [`store`] | what libvirt cannot hold, as files | the pure ones |
+//! | [`image`] | images: catalogue, download, header check | the pure ones, `host` |
+//! | [`observe`] | the world to objects: [`observe::World`] is what a command works in | the outside |
+//! | [`engine`] | plans to the world; undo, batches, waiting, reconcile, rebuild | `observe`, the outside |
+//! | [`output`] | everything a person or a script reads | `api`, `error` |
+//! | [`cli`] | the two grammars; a file a verb, each thin | everything |
+//! | [`error`] | the one error people see, with exit codes; each module words its own facts | nothing |
+//!
+//! To add a kind: a row in `api/kind.rs`, its data in `api/`, its steps in `plan/`, what they do in
+//! `engine/`, how it is seen in `observe/`, its columns and description in `output/`, its flags in
+//! `cli/create/`.
 
 pub mod api;
 pub mod cli;

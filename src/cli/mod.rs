@@ -1,7 +1,7 @@
 //! Thin: parse, call one operation, print. The only user of clap and dialoguer.
 //!
 //! The grammar is made from two tables: the registry of kinds ([`crate::api::KINDS`]) and the table
-//! of verbs ([`verb`]). A verb is a file here: its flags, and a `run` that calls one operation.
+//! of verbs (`verb.rs`). A verb is a file here: its flags, and a `run` that calls one operation.
 
 mod adopt;
 mod api_resources;

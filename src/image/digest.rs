@@ -60,7 +60,7 @@ impl Checksum {
     /// Parses `hex` as a sum of `algorithm`; upper case is accepted.
     ///
     /// # Errors
-    /// [`InvalidDigest`] unless it has exactly the algorithm's number of hex digits.
+    /// An error unless it has exactly the algorithm's number of hex digits.
     pub fn new(algorithm: Algorithm, hex: &str) -> Result<Self, InvalidDigest> {
         let right = hex.len() == algorithm.hex_digits()
             && hex.bytes().all(|digit| digit.is_ascii_hexdigit());

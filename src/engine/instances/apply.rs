@@ -502,7 +502,7 @@ pub(crate) fn change_meta(
 /// Changes the spec.
 ///
 /// # Errors
-/// As [`apply`].
+/// As `apply`.
 pub fn change_spec(
     world: &World,
     key: &ObjectKey,
