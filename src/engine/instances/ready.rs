@@ -3,9 +3,10 @@
 //! Nothing is polled: lines come from the port, lifecycle changes as events. Where no reporter speaks,
 //! the serial log tells whether there is cloud-init at all.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use crate::api::{ConditionStatus, ObjectKey, Reporter, Span, Timestamp};
+use crate::api::{ConditionStatus, ObjectKey, Reporter, Span, Timestamp, Uid};
 use crate::cloudinit::serial::{self, SerialState};
 use crate::cloudinit::{PORT_NAME, Report, Seed, Verdict as Says, parse_line};
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -33,6 +34,7 @@ struct Watch<'w> {
     events: EventWaiter,
     lines: Option<LineReader>,
     heard: bool,
+    reserved: Option<Ipv4Addr>,
     login_seen: Option<Instant>,
     last: String,
 }
@@ -58,6 +60,7 @@ pub fn wait_ready(
     if let Some(verdict) = world.verdict_of(&domain)? {
         return as_result(key, &verdict);
     }
+    let domain_uid = domain.uid();
     let mut watch = Watch {
         world,
         key,
@@ -65,6 +68,7 @@ pub fn wait_ready(
         events,
         lines: None,
         heard: false,
+        reserved: reserved(world, domain_uid)?,
         login_seen: None,
         last: "nothing yet".to_owned(),
     };
@@ -115,6 +119,10 @@ impl Watch<'_> {
                 self.heard = true;
                 self.progress(&report, reporter);
                 let verdict = verdict_of(&report, &self.domain)?;
+                if verdict.ready == ConditionStatus::True && !self.addressed(&report) {
+                    "cloud-init is done, the guest has no address yet".clone_into(&mut self.last);
+                    return None;
+                }
                 Some((verdict, Some(report)))
             }
             Line::Closed => {
@@ -136,6 +144,15 @@ impl Watch<'_> {
             reporter.phase(self.key, &text);
             self.last = text;
         }
+    }
+
+    /// Returns whether the guest has the address that was reserved for it, where one was.
+    fn addressed(&self, report: &Report) -> bool {
+        let Some(ip) = self.reserved else { return true };
+        report
+            .nics
+            .iter()
+            .any(|nic| nic.addresses.contains(&IpAddr::V4(ip)))
     }
 
     fn check_events(&self) -> Result<()> {
@@ -284,6 +301,12 @@ impl Watch<'_> {
     }
 }
 
+/// Returns the address that was reserved for an instance.
+fn reserved(world: &World, uid: Uid) -> Result<Option<Ipv4Addr>> {
+    let record = world.store_for_reading()?.get::<InstanceRecord>(&uid)?;
+    Ok(record.and_then(|r| r.nics.iter().find_map(|n| n.ip)))
+}
+
 /// Turns a report into a verdict, once there is one.
 fn verdict_of(report: &Report, domain: &Domain) -> Option<Verdict> {
     let make = |ready, status: &str, reason: &str, message| {
@@ -299,8 +322,6 @@ fn verdict_of(report: &Report, domain: &Domain) -> Option<Verdict> {
     };
     match &report.verdict {
         Says::Running { .. } => None,
-        // What failed does not heal, but the end may bring more, and is near.
-        Says::Failed { .. } if !report.ended && report.uptime < 3600 => None,
         Says::Failed { errors } => {
             let text = errors
                 .iter()
