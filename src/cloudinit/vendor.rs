@@ -85,7 +85,7 @@ fn environment(env: &[EnvEntry]) -> String {
         "env_sha256={hash}\nif [ \"$(cat \"$state/env\" 2>/dev/null)\" != \"$env_sha256\" ]; then\nenv_remove\n"
     );
     if !env.is_empty() {
-        text.push_str("mkdir -p /etc/kvmctl /etc/profile.d\nchmod 0755 /etc/kvmctl\n");
+        text.push_str("open_dir /etc/kvmctl /etc/profile.d\n");
         text.push_str(&embed("/etc/kvmctl/env", "0644", public.as_bytes()));
         if !secret.is_empty() {
             text.push_str(&embed(SECRET_FILE, "0600", secret.as_bytes()));
@@ -138,8 +138,7 @@ fn embed(path: &str, mode: &str, bytes: &[u8]) -> String {
 }
 
 fn host_key(key: &HostKey) -> Part {
-    let config =
-        json!({"ssh_keys": {"ed25519_private": key.private, "ed25519_public": key.public}});
+    let config = json!({"ssh_keys": {"ed25519_private": key.private, "ed25519_public": format!("{}\n", key.public)}});
     Part {
         kind: "text/cloud-config".into(),
         name: "kvmctl-host-key".into(),

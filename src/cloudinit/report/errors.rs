@@ -108,7 +108,10 @@ pub(in super::super) fn from_log_line(line: &str) -> Option<LogLine> {
 }
 
 /// Sorts a message by its beginning; `source` is the file of cloud-init that it came from.
+///
+/// Only its first line is taken: those after it quote the user-data, in which secrets may stand.
 pub(super) fn of_message(source: &str, message: &str) -> LogLine {
+    let message = message.lines().next().unwrap_or_default();
     const USER_DATA: [&str; 9] = [
         "Failed at merging in cloud config part",
         "Failed loading yaml blob",
@@ -123,7 +126,7 @@ pub(super) fn of_message(source: &str, message: &str) -> LogLine {
     if !USER_DATA.iter().any(|start| message.starts_with(start)) {
         return LogLine::Warning(ModuleError::new(source, message));
     }
-    // The message goes on over several lines of the log, of which this is the first.
+    // A quotation that the lines after it end.
     let message = message.replace(": \"", ": ");
     let message = message
         .strip_prefix("Failed loading yaml blob. ")

@@ -127,7 +127,7 @@ mod tests {
     /// As cloud-init 24 and newer write it.
     const NEW: &str = r#"{"v1": {"datasource": "DataSourceNoCloud [seed=/dev/sr0]",
         "init": {"errors": [], "finished": 9.1, "recoverable_errors": {"WARNING": [
-            "Failed loading yaml blob. Invalid format at line 3 column 1: \"while parsing a block mapping",
+            "Failed loading yaml blob. Invalid format at line 3 column 1: \"while parsing a block mapping\n  password: c4nary\n^",
             "Something harmless"]}, "start": 8.0},
         "init-local": {"errors": [], "finished": 7.0, "recoverable_errors": {}, "start": 6.0},
         "modules-config": {"errors": [], "finished": 10.0, "recoverable_errors": {}, "start": 9.5},

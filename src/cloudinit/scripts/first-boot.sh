@@ -1,9 +1,13 @@
+# Directories that may be new and that everybody must be able to enter.
+open_dir() {
+    (umask 022 && mkdir -p "$@")
+}
+
 # env_dropin DIRECTORY FILE...: services of that kind read these files.
 env_dropin() {
     dir=/etc/systemd/system/$1
     shift
-    mkdir -p "$dir"
-    chmod 0755 "$dir"
+    open_dir "$dir"
     {
         echo '[Service]'
         for file; do printf 'EnvironmentFile=-%s\n' "$file"; done
@@ -26,7 +30,7 @@ env_install() {
         done
         systemctl daemon-reload || problem 'systemctl daemon-reload failed'
     elif [ -f /etc/rc.conf ]; then
-        mkdir -p /etc/rc.conf.d
+        open_dir /etc/rc.conf.d
         printf '%s\n' '. /etc/profile.d/kvmctl-env.sh' >/etc/rc.conf.d/kvmctl-env.conf
         chmod 0644 /etc/rc.conf.d/kvmctl-env.conf
     fi
