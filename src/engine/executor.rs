@@ -23,14 +23,33 @@ pub trait Worker: Sync {
     fn undo(&self, step: &Step) -> Result<()>;
 }
 
+/// A plan that did not come to its end.
+#[derive(Debug)]
+pub struct Failed {
+    /// The first error, with what could not be undone as further causes.
+    pub error: Error,
+    /// Whether nothing of it is left; otherwise its intent must stay, for the next run.
+    pub undone: bool,
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
 /// Runs a plan to its end.
 ///
 /// The steps of a stage run in parallel. A failed or interrupted creation is undone; any other
 /// operation stays where it is, and the intent on disk lets the next run finish it.
 ///
 /// # Errors
-/// The first error, with what could not be undone as further causes.
-pub fn execute(plan: &ObjectPlan, worker: &dyn Worker, reporter: &dyn Reporter) -> Result<()> {
+/// [`Failed`], with what is left of it.
+pub fn execute(
+    plan: &ObjectPlan,
+    worker: &dyn Worker,
+    reporter: &dyn Reporter,
+) -> Result<(), Failed> {
     let mut begun: Vec<&Step> = Vec::new();
     for stage in &plan.stages {
         begun.extend(stage);
@@ -40,15 +59,25 @@ pub fn execute(plan: &ObjectPlan, worker: &dyn Worker, reporter: &dyn Reporter) 
             run_stage(stage, worker)
         });
         if let Err(error) = result {
+            let error = told_by_signal(error);
             return Err(if plan.outcome == Outcome::Created {
                 undo(begun, worker, error)
             } else {
-                error
+                let undone = false;
+                Failed { error, undone }
             });
         }
     }
     boundary();
     Ok(())
+}
+
+/// A terminal's Ctrl-C also ends the tools that we run: their failure is then not the news.
+fn told_by_signal(error: Error) -> Error {
+    match interrupted() {
+        Err(signal) if signal.kind() != error.kind() => signal.caused_by(error),
+        _ => error,
+    }
 }
 
 fn stage_text(stage: &[Step]) -> String {
@@ -80,14 +109,20 @@ fn join(handle: thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
         .unwrap_or_else(|_| Err(Error::failed("a step ended by a panic")))
 }
 
-fn undo(begun: Vec<&Step>, worker: &dyn Worker, error: Error) -> Error {
-    let mut error = error;
+fn undo(begun: Vec<&Step>, worker: &dyn Worker, error: Error) -> Failed {
+    let mut failed = Failed {
+        error,
+        undone: true,
+    };
     for step in begun.into_iter().rev() {
+        boundary();
         if let Err(left) = worker.undo(step) {
-            error = error.caused_by(format!("could not undo \"{}\": {left}", step.describe()));
+            let cause = format!("could not undo \"{}\": {left}", step.describe());
+            failed.error = failed.error.caused_by(cause);
+            failed.undone = false;
         }
     }
-    error
+    failed
 }
 
 #[cfg(test)]

@@ -76,7 +76,11 @@ pub fn run(world: &World) -> Result<Rebuilt> {
     Ok(rebuilt)
 }
 
-fn save(world: &World, record: &InstanceRecord, metadata: &ObjectMetadata) -> Result<()> {
+/// Writes a record with its row and its address slots.
+///
+/// # Errors
+/// What the store refuses.
+pub(super) fn save(world: &World, record: &InstanceRecord, metadata: &ObjectMetadata) -> Result<()> {
     let store = world.store()?;
     let lock = store.lock(STORE_WAIT)?;
     store.put(record)?;
@@ -93,6 +97,7 @@ fn save(world: &World, record: &InstanceRecord, metadata: &ObjectMetadata) -> Re
         index.unmanaged.remove(&record.uid);
         index.rows.insert(record.uid, row);
     })?;
+    drop(lock);
     Ok(())
 }
 
@@ -118,7 +123,7 @@ pub(super) fn record_of_domain(world: &World, domain: &Domain) -> Result<Instanc
         .as_deref()
         .and_then(|t| serde_json::from_str(t).ok())
         .unwrap_or_default();
-    let files = files(world, &xml)?;
+    let files = files(world, &xml, &own_prefix(&name, uid));
     let recovered = recovered(world, &xml);
     let seed = fill(&mut spec, recovered, &files);
     let nics = nics(world, &xml)?;
@@ -206,7 +211,13 @@ fn fill(
     }
 }
 
-fn files(world: &World, xml: &DomainXml) -> Result<Vec<FileRecord>> {
+/// What the names of all volumes of an instance begin with.
+fn own_prefix(name: &Name, uid: Uid) -> String {
+    format!("{name}.{}.", uid.short())
+}
+
+/// Lists the files that carry the instance's identity; others are not its own, whoever uses them.
+fn files(world: &World, xml: &DomainXml, prefix: &str) -> Vec<FileRecord> {
     let pool = &world.settings().pool;
     let mut files = Vec::new();
     let disks = xml
@@ -217,15 +228,20 @@ fn files(world: &World, xml: &DomainXml) -> Result<Vec<FileRecord>> {
         let Some(volume) = Path::new(&path).file_name() else {
             continue;
         };
-        files.push(FileRecord {
-            pool: pool.clone(),
-            volume: volume.to_string_lossy().into_owned(),
-        });
+        let volume = volume.to_string_lossy().into_owned();
+        if volume.starts_with(prefix) {
+            let pool = pool.clone();
+            files.push(FileRecord { pool, volume });
+        }
     }
-    Ok(files)
+    files
 }
 
-fn nics(world: &World, xml: &DomainXml) -> Result<Vec<NicRecord>> {
+/// Lists the interfaces that are in networks, with the addresses reserved for them.
+///
+/// # Errors
+/// What libvirt refuses.
+pub(super) fn nics(world: &World, xml: &DomainXml) -> Result<Vec<NicRecord>> {
     let host = world.host()?;
     let mut nics = Vec::new();
     for interface in &xml.devices.interfaces {

@@ -71,12 +71,10 @@ pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Collects what was begun and nobody is at any more.
 fn intents(world: &World) -> Result<Vec<Intent>> {
-    let intents: Vec<Intent> = world.store_for_reading()?.all()?;
-    Ok(intents
-        .into_iter()
-        .filter(|i| i.kind == Kind::Instance)
-        .collect())
+    let begun = world.intents()?.into_values();
+    Ok(begun.filter(|b| !b.working).map(|b| b.intent).collect())
 }
 
 fn key_of(intent: &Intent) -> ObjectKey {
@@ -97,7 +95,9 @@ fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<Str
     let record = world
         .store_for_reading()?
         .get::<InstanceRecord>(&intent.uid)?;
-    if let (IntentOp::Create, Some(record)) = (intent.op, record) {
+    if let (IntentOp::Create | IntentOp::Update | IntentOp::Adopt, Some(record)) =
+        (intent.op, record)
+    {
         let instance = Instance {
             api_version: API_VERSION.to_owned(),
             kind: "Instance".to_owned(),
@@ -116,7 +116,11 @@ fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<Str
             error_unchanged: false,
         };
         instances::apply(world, &instance, &options, reporter)?;
-        return Ok("created".to_owned());
+        let done = match intent.op {
+            IntentOp::Create => "created",
+            _ => "configured",
+        };
+        return Ok(done.to_owned());
     }
     let options = DeleteOptions {
         grace: 0,
@@ -130,7 +134,7 @@ fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<Str
 /// and not touched.
 fn orphans(world: &World) -> Result<Vec<InstanceRecord>> {
     let briefs = world.host()?.domain_briefs()?;
-    let pending: Vec<_> = intents(world)?.into_iter().map(|i| i.uid).collect();
+    let pending: Vec<_> = world.intents()?.into_keys().collect();
     let records: Vec<InstanceRecord> = world.store_for_reading()?.all()?;
     let alive = |uid| briefs.iter().any(|b| b.uid == uid) || pending.contains(&uid);
     Ok(records.into_iter().filter(|r| !alive(r.uid)).collect())

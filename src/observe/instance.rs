@@ -1,6 +1,6 @@
 //! Looking at one instance: its record, its domain, and, where it is booting, what the guest says.
 
-use super::phase::{phase_of, ready_condition};
+use super::phase::{Begun, phase_of, ready_condition};
 use super::world::{World, not_found};
 use crate::api::{
     API_VERSION, Accelerator, AddressSource, AddressStatus, CloudInitStatus, Condition,
@@ -9,7 +9,7 @@ use crate::api::{
 };
 use crate::error::Result;
 use crate::libvirt::{Domain, DomainBrief, ObjectMetadata};
-use crate::store::{InstanceRecord, Intent, Verdict};
+use crate::store::{InstanceRecord, Verdict};
 
 impl World {
     /// Looks an instance up by name, managed or not.
@@ -18,13 +18,13 @@ impl World {
     /// `NotFound` with a suggestion.
     pub fn instance(&self, name: &Name) -> Result<Instance> {
         let intents = self.intents()?;
-        let intent = intents.into_values().find(|i| i.name == *name);
+        let begun = intents.into_values().find(|b| b.intent.name == *name);
         match self.host()?.domain(name.as_str()) {
             Ok(domain) => {
-                self.instance_of_domain(&domain, intent.filter(|i| i.uid == domain.uid()))
+                self.instance_of_domain(&domain, begun.filter(|b| b.intent.uid == domain.uid()))
             }
-            Err(e) if e.is_not_found() => match intent {
-                Some(intent) => pending(self, &intent),
+            Err(e) if e.is_not_found() => match begun {
+                Some(begun) => pending(self, &begun),
                 None => {
                     let briefs = self.host()?.domain_briefs()?;
                     Err(not_found(
@@ -40,15 +40,15 @@ impl World {
 
     /// Looks at the domain of a listing's line; nothing if it has gone in the meantime.
     pub(super) fn whole(&self, brief: &DomainBrief) -> Result<Option<Instance>> {
-        let intent = self.intents()?.remove(&brief.uid);
+        let begun = self.intents()?.remove(&brief.uid);
         match self.host()?.domain_by_uid(brief.uid) {
-            Ok(domain) => self.instance_of_domain(&domain, intent).map(Some),
+            Ok(domain) => self.instance_of_domain(&domain, begun).map(Some),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e.into()),
         }
     }
 
-    fn instance_of_domain(&self, domain: &Domain, intent: Option<Intent>) -> Result<Instance> {
+    fn instance_of_domain(&self, domain: &Domain, begun: Option<Begun>) -> Result<Instance> {
         let uid = domain.uid();
         let metadata = domain.metadata_config()?.filter(|m| m.uid == uid);
         let record: Option<InstanceRecord> = match &metadata {
@@ -64,9 +64,11 @@ impl World {
             (None, Some(metadata)) => of_metadata(name, metadata),
             (None, None) => instance_of_record(name, uid, InstanceSpec::default()),
         };
-        instance.metadata.deletion_timestamp = intent.as_ref().and_then(|i| i.deletion_timestamp);
+        instance.metadata.deletion_timestamp = begun
+            .as_ref()
+            .and_then(|b| b.intent.deletion_timestamp);
         instance.status =
-            Some(self.status(domain, record.as_ref(), metadata.as_ref(), intent, verdict)?);
+            Some(self.status(domain, record.as_ref(), metadata.as_ref(), begun, verdict)?);
         Ok(instance)
     }
 
@@ -75,19 +77,19 @@ impl World {
         domain: &Domain,
         record: Option<&InstanceRecord>,
         metadata: Option<&ObjectMetadata>,
-        intent: Option<Intent>,
+        begun: Option<Begun>,
         verdict: Option<Verdict>,
     ) -> Result<InstanceStatus> {
         let state = domain.state()?;
-        let (phase, reason) = phase_of(state, intent.as_ref(), verdict.as_ref());
+        let (phase, reason) = phase_of(state, begun.as_ref(), verdict.as_ref());
         let xml = domain.live()?;
         let addresses = addresses(record, metadata, domain, metadata.is_none());
         let address = addresses.iter().find_map(|a| match a.address {
             std::net::IpAddr::V4(ip) => Some(ip),
             std::net::IpAddr::V6(_) => None,
         });
-        let message = intent
-            .and_then(|i| i.message)
+        let message = begun
+            .and_then(|b| b.message())
             .or_else(|| verdict.as_ref().and_then(|v| v.message.clone()));
         Ok(InstanceStatus {
             phase,
@@ -219,7 +221,8 @@ fn addresses(
 }
 
 /// An instance that was begun and has no domain.
-pub(super) fn pending(world: &World, intent: &Intent) -> Result<Instance> {
+pub(super) fn pending(world: &World, begun: &Begun) -> Result<Instance> {
+    let intent = &begun.intent;
     let record = world
         .store_for_reading()?
         .get::<InstanceRecord>(&intent.uid)?;
@@ -227,14 +230,12 @@ pub(super) fn pending(world: &World, intent: &Intent) -> Result<Instance> {
         Some(record) => of_record(record),
         None => instance_of_record(intent.name.clone(), intent.uid, InstanceSpec::default()),
     };
-    let (phase, reason) = phase_of(crate::libvirt::DomainState::Off, Some(intent), None);
+    let (phase, reason) = phase_of(crate::libvirt::DomainState::Off, Some(begun), None);
     instance.metadata.deletion_timestamp = intent.deletion_timestamp;
     instance.status = Some(InstanceStatus {
         phase,
         reason,
-        message: intent.message.clone().or_else(|| {
-            Some(format!("process {} ended before it was done; repeat the command, delete it or run kvmctl reconcile", intent.pid))
-        }),
+        message: begun.message(),
         managed: true,
         address: intent.nics.iter().find_map(|n| n.ip),
         addresses: Vec::new(),

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::instance::{instance_of_record, pending};
-use super::phase::{phase_of, ready_condition};
+use super::phase::{Begun, phase_of, ready_condition};
 use super::world::{Depth, Scope, World};
 use crate::api::{
-    API_VERSION, Instance, InstanceSpec, InstanceStatus, Name, NetworkAttachment, ObjectMeta, Uid,
+    API_VERSION, Instance, InstanceSpec, InstanceStatus, Kind, Name, NetworkAttachment, ObjectMeta, Uid,
 };
 use crate::error::Result;
 use crate::libvirt::{DomainBrief, ObjectMetadata};
@@ -39,8 +39,9 @@ impl World {
             }
         }
         // What was begun and has no domain yet, or has none any more.
-        for intent in intents.values().filter(|i| !seen.contains(&i.uid)) {
-            listed.push(pending(self, intent)?);
+        let halves = intents.iter().filter(|(uid, _)| !seen.contains(uid));
+        for (_, begun) in halves {
+            listed.push(pending(self, begun)?);
         }
         Ok(listed)
     }
@@ -63,12 +64,15 @@ impl World {
     }
 
     /// Returns the intents on instances by identity.
-    pub(super) fn intents(&self) -> Result<BTreeMap<Uid, Intent>> {
-        let intents: Vec<Intent> = self.store_for_reading()?.all()?;
-        let ours = intents
-            .into_iter()
-            .filter(|i| i.kind == crate::api::Kind::Instance);
-        Ok(ours.map(|i| (i.uid, i)).collect())
+    pub(crate) fn intents(&self) -> Result<BTreeMap<Uid, Begun>> {
+        let store = self.store_for_reading()?;
+        let intents: Vec<Intent> = store.all()?;
+        let ours = intents.into_iter().filter(|i| i.kind == Kind::Instance);
+        let begun = ours.map(|intent| {
+            let working = store.is_locked(intent.kind, intent.name.as_str());
+            (intent.uid, Begun { intent, working })
+        });
+        Ok(begun.collect())
     }
 
     /// Returns the index, brought up to date with the domains that exist.
@@ -204,9 +208,9 @@ pub fn index_row(
     }
 }
 
-fn from_row(brief: &DomainBrief, row: &IndexRow, intent: Option<&Intent>) -> Instance {
+fn from_row(brief: &DomainBrief, row: &IndexRow, begun: Option<&Begun>) -> Instance {
     let verdict = row.verdict.as_ref().filter(|v| v.domain_id == brief.id);
-    let (phase, reason) = phase_of(brief.state, intent, verdict);
+    let (phase, reason) = phase_of(brief.state, begun, verdict);
     let networks = row.network.iter().map(|name| NetworkAttachment {
         name: name.clone(),
         ip: None,
@@ -222,7 +226,7 @@ fn from_row(brief: &DomainBrief, row: &IndexRow, intent: Option<&Intent>) -> Ins
             uid: Some(brief.uid),
             creation_timestamp: Some(row.created),
             generation: Some(row.generation),
-            deletion_timestamp: intent.and_then(|i| i.deletion_timestamp),
+            deletion_timestamp: begun.and_then(|b| b.intent.deletion_timestamp),
             ..ObjectMeta::default()
         },
         spec: InstanceSpec {
@@ -237,7 +241,7 @@ fn from_row(brief: &DomainBrief, row: &IndexRow, intent: Option<&Intent>) -> Ins
         status: Some(InstanceStatus {
             phase,
             reason,
-            message: intent.and_then(|i| i.message.clone()),
+            message: begun.and_then(Begun::message),
             managed: true,
             address: row.address,
             addresses: Vec::new(),

@@ -5,18 +5,57 @@ use crate::api::{Condition, ConditionStatus, Phase};
 use crate::libvirt::DomainState;
 use crate::store::{Intent, IntentOp, Verdict};
 
+/// What was begun on an instance and has not ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Begun {
+    /// What it is.
+    pub(crate) intent: Intent,
+    /// Whether somebody is at it right now.
+    pub(crate) working: bool,
+}
+
+impl Begun {
+    /// Returns why it stands still and what to do, for a person; nothing while somebody is at it.
+    pub(crate) fn message(&self) -> Option<String> {
+        let Intent { pid, name, message, .. } = &self.intent;
+        if self.working {
+            return None;
+        }
+        message.clone().or_else(|| {
+            Some(format!(
+                "process {pid} ended before it was done; repeat the command, or: kvmctl delete \
+                 instance {name}, or: kvmctl reconcile"
+            ))
+        })
+    }
+}
+
 /// Returns phase and reason. What was begun and has not ended outranks what libvirt says.
 pub(crate) fn phase_of(
     state: DomainState,
-    intent: Option<&Intent>,
+    begun: Option<&Begun>,
     verdict: Option<&Verdict>,
 ) -> (Phase, Option<String>) {
     let because = |phase, reason: &str| (phase, Some(reason.to_owned()));
-    match intent.map(|i| i.op) {
-        Some(IntentOp::Create) => return because(Phase::Pending, "CreateInterrupted"),
-        Some(IntentOp::Delete) => return because(Phase::Terminating, "DeleteInterrupted"),
-        Some(IntentOp::Update | IntentOp::Adopt) | None => {}
+    let op = begun.map(|b| (b.intent.op, b.working));
+    let interrupted = match op {
+        Some((IntentOp::Create, false)) => return because(Phase::Pending, "CreateInterrupted"),
+        Some((IntentOp::Create, true)) => return because(Phase::Pending, "Creating"),
+        Some((IntentOp::Delete, false)) => return because(Phase::Terminating, "DeleteInterrupted"),
+        Some((IntentOp::Delete, true)) => return because(Phase::Terminating, "Deleting"),
+        // The guest is what it was; only its description is on the way.
+        Some((IntentOp::Update | IntentOp::Adopt, working)) => !working,
+        None => false,
+    };
+    let (phase, reason) = of_state(state, verdict);
+    match (reason, interrupted) {
+        (None, true) => because(phase, "ChangeInterrupted"),
+        (reason, _) => (phase, reason),
     }
+}
+
+fn of_state(state: DomainState, verdict: Option<&Verdict>) -> (Phase, Option<String>) {
+    let because = |phase, reason: &str| (phase, Some(reason.to_owned()));
     match state {
         DomainState::Running if verdict.is_some_and(|v| v.ready == ConditionStatus::False) => {
             let reason = verdict.and_then(|v| v.reason.clone());

@@ -119,6 +119,8 @@ pub struct Facts {
     pub autostart: bool,
     /// Its serial log: a volume, so that whoever may talk to libvirt can read it.
     pub log: VolumeRef,
+    /// The volumes that go with it.
+    pub files: Vec<VolumeRef>,
 }
 
 /// How an instance is to be taken down.
@@ -165,14 +167,13 @@ pub fn delete(key: ObjectKey, facts: &Facts, takedown: Takedown, defined: bool) 
     if defined {
         stages.push(vec![Step::Undefine]);
     }
-    let mut rest: Vec<Step> = vec![
-        Step::DeleteVolume(facts.overlay.volume.clone()),
-        Step::DeleteVolume(facts.seed.clone()),
-        Step::DeleteVolume(facts.log.clone()),
-    ];
+    let mut rest: Vec<Step> = Vec::new();
+    rest.extend(facts.files.iter().cloned().map(Step::DeleteVolume));
     rest.extend(facts.leases.iter().cloned().map(Step::ReleaseLease));
     rest.extend(facts.reservations.iter().cloned().map(Step::Unreserve));
-    stages.push(rest);
+    if !rest.is_empty() {
+        stages.push(rest);
+    }
     stages.push(vec![Step::Forget]);
     plan(key, Outcome::Deleted, stages)
 }

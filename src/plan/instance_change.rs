@@ -88,6 +88,29 @@ pub fn change(
     Ok(plan)
 }
 
+/// Plans to bring everything that a change can change to what the spec says, whatever it is now.
+///
+/// Without a size (of an adopted instance) the hardware stays as it is.
+pub fn settle(
+    key: ObjectKey,
+    spec: &InstanceSpec,
+    size: Option<Size>,
+    root: VolumeRef,
+) -> ObjectPlan {
+    let mut stages = Vec::new();
+    if let Some(size) = size {
+        let (cpus, memory) = (size.cpus, size.memory);
+        stages.push(vec![Step::Resize { cpus, memory }]);
+        stages.push(vec![Step::GrowDisk {
+            capacity: size.disk,
+            volume: root,
+        }]);
+        stages.push(vec![Step::Autostart(spec.autostart.unwrap_or(true))]);
+    }
+    stages.push(vec![Step::Describe]);
+    from_stages(key, Outcome::Configured, stages)
+}
+
 /// What only the first boot reads cannot be changed afterwards.
 fn immutable_fields(old: &InstanceSpec, new: &InstanceSpec) -> Vec<&'static str> {
     let same = [

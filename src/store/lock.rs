@@ -161,6 +161,17 @@ fn acquire(dir: &Dir, rel: &str, what: &str, wait: Duration) -> Result<File> {
     }
 }
 
+/// Returns whether an object's lock is held; one that cannot be looked at counts as free.
+pub(super) fn is_held(dir: &Dir, what: &str) -> bool {
+    let rel = format!("locks/{}", file_name(what));
+    let Ok(file) = dir.open_beneath(&rel, OFlags::RDONLY | OFlags::NONBLOCK) else {
+        return false;
+    };
+    // Shared and for a moment: two that look do not see each other, and a taker tries again.
+    let tried = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+    tried == Err(Errno::WOULDBLOCK)
+}
+
 /// Returns whether the name still leads to the file that we have locked.
 fn still_named(dir: &Dir, rel: &str, file: &File) -> bool {
     let named = dir.open_beneath(rel, OFlags::PATH);

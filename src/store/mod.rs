@@ -139,6 +139,14 @@ impl Store {
         ObjectLock::acquire(self.writable()?, &format!("{kind}/{name}"), wait)
     }
 
+    /// Returns whether somebody works on an object at this moment.
+    pub fn is_locked(&self, kind: Kind, name: &str) -> bool {
+        let what = format!("{kind}/{name}");
+        self.dir
+            .as_ref()
+            .is_some_and(|dir| lock::is_held(dir, &what))
+    }
+
     /// Reads a record; `None` when there is none.
     ///
     /// # Errors

@@ -142,8 +142,33 @@ fn used(world: &World, uid: Uid, network: &NetworkFacts) -> Result<Used> {
         }
     }
     let table = store.get::<SlotTable>(&network.uid)?;
+    if let Some(table) = &table {
+        held(world, uid, table, &mut taken)?;
+    }
     let last_used = table.map(|t| t.last_used()).unwrap_or_default();
     Ok(Used { taken, last_used })
+}
+
+/// A slot whose instance was forgotten is still used by its domain, as long as there is one.
+fn held(world: &World, uid: Uid, table: &SlotTable, taken: &mut Taken) -> Result<()> {
+    let store = world.store()?;
+    let mut unknown = Vec::new();
+    for (ip, holder) in table.used().filter(|(_, holder)| *holder != uid) {
+        let known = store.get::<InstanceRecord>(&holder)?.is_some();
+        if !known {
+            unknown.push((ip, holder));
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let briefs = world.host()?.domain_briefs()?;
+    for (ip, holder) in unknown {
+        if let Some(brief) = briefs.iter().find(|b| b.uid == holder) {
+            taken.insert(ip, format!("domain {:?}", brief.name));
+        }
+    }
+    Ok(())
 }
 
 fn note(taken: &mut Taken, nics: &[NicRecord], network: &NetworkFacts, who: &str) {

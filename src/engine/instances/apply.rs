@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::metadata::{self, not_ours, note, warn};
 use super::prepare::{self, Prepared};
+use super::resume::{self, HalfMade};
 use super::spec::{printable, unmask};
 use super::worker::{InstanceWorker, Making};
 use super::{allocate, ready};
@@ -32,7 +33,9 @@ enum Existing {
     /// It is whole.
     Whole(Box<InstanceRecord>, Domain),
     /// Its making was begun.
-    HalfMade(Box<InstanceRecord>, Intent),
+    HalfMade(Box<HalfMade>),
+    /// It is whole, but a change of it was begun.
+    HalfChanged(Box<InstanceRecord>, Domain),
     /// Its deletion was begun, or its record is gone.
     HalfGone,
 }
@@ -55,7 +58,7 @@ pub(crate) fn apply(
         .ok_or_else(|| Error::usage("metadata.name is missing"))?;
     let key = ObjectKey::new(Kind::Instance, name);
     let dry = options.dry_run != DryRun::None;
-    let _object = match dry {
+    let object = match dry {
         true => None,
         false => Some(world.store()?.lock_object(
             Kind::Instance,
@@ -65,16 +68,14 @@ pub(crate) fn apply(
     };
     let applied = match existing(world, &key)? {
         Existing::Nothing => create(world, &key, instance, None, dry, reporter)?,
-        Existing::HalfMade(record, intent) => {
-            resume(world, &key, instance, &record, intent, dry, reporter)?
-        }
+        Existing::HalfMade(begun) => resume(world, &key, instance, *begun, options, reporter)?,
         Existing::HalfGone => {
             if !dry {
                 super::delete::delete_locked(world, &key, &DeleteOptions::default(), reporter)?;
             }
             create(world, &key, instance, None, dry, reporter)?
         }
-        Existing::Whole(_, _) if options.mode == ApplyMode::Create => {
+        Existing::Whole(..) | Existing::HalfChanged(..) if options.mode == ApplyMode::Create => {
             return Err(Error::conflict(format!(
                 "{} {:?} already exists (AlreadyExists)",
                 key.kind,
@@ -85,7 +86,15 @@ pub(crate) fn apply(
         Existing::Whole(record, domain) => {
             update(world, &key, instance, &record, &domain, options, reporter)?
         }
+        Existing::HalfChanged(record, domain) => {
+            if !dry {
+                resume::finish_change(world, &key, &record, reporter)?;
+            }
+            update(world, &key, instance, &record, &domain, options, reporter)?
+        }
     };
+    // A guest may boot for minutes, and whoever wants to delete it meanwhile may.
+    drop(object);
     if let (Some(timeout), false) = (options.wait, dry) {
         ready::wait_ready(world, &key, timeout, reporter)?;
     }
@@ -112,8 +121,16 @@ fn existing(world: &World, key: &ObjectKey) -> Result<Existing> {
     }
     if let Some(intent) = intent {
         let record = store.get::<InstanceRecord>(&intent.uid)?;
-        return Ok(match (intent.op, record) {
-            (IntentOp::Create, Some(record)) => Existing::HalfMade(Box::new(record), intent),
+        return Ok(match (intent.op, record, domain) {
+            (IntentOp::Create, Some(record), domain) => Existing::HalfMade(Box::new(HalfMade {
+                record,
+                intent,
+                domain,
+            })),
+            (IntentOp::Update | IntentOp::Adopt, record, Some(domain)) => {
+                let record = record.map_or_else(|| super::record_of(world, &domain), Ok)?;
+                Existing::HalfChanged(Box::new(record), domain)
+            }
             _ => Existing::HalfGone,
         });
     }
@@ -131,26 +148,30 @@ fn existing(world: &World, key: &ObjectKey) -> Result<Existing> {
     }
 }
 
-/// An earlier run was cut off: goes on with its identity and addresses if the same is wanted, and
-/// begins anew otherwise.
+/// An earlier run was cut off. Before there was a domain: goes on with its identity and addresses if
+/// the same is wanted, and begins anew otherwise. After that its end is made up for, and what else
+/// is wanted now is a change.
 fn resume(
     world: &World,
     key: &ObjectKey,
     instance: &Instance,
-    record: &InstanceRecord,
-    intent: Intent,
-    dry: bool,
+    begun: HalfMade,
+    options: &ApplyOptions,
     reporter: &dyn Reporter,
 ) -> Result<Applied> {
-    if record.spec == instance.spec {
-        return create(
-            world,
-            key,
-            instance,
-            Some((record.clone(), intent)),
-            dry,
-            reporter,
-        );
+    let dry = options.dry_run != DryRun::None;
+    if let Some(domain) = begun.standing(world)? {
+        let record = match dry {
+            true => begun.record.clone(),
+            false => begun.finish(world, key, reporter)?,
+        };
+        let mut applied = update(world, key, instance, &record, domain, options, reporter)?;
+        applied.outcome = Outcome::Created;
+        return Ok(applied);
+    }
+    if begun.domain.is_none() && begun.record.spec == instance.spec {
+        let begun = Some((begun.record, begun.intent));
+        return create(world, key, instance, begun, dry, reporter);
     }
     if !dry {
         super::delete::delete_locked(world, key, &DeleteOptions::default(), reporter)?;
@@ -192,6 +213,9 @@ fn create(
         (None, false) => allocate_and_begin(world, &prepared, &mut record)?,
     };
     record.nics.clone_from(&nics);
+    if let (Some((_, intent)), false) = (begun, dry) {
+        begin_creation(world, &record, intent)?;
+    }
     let facts = prepared.facts(&nics);
     let plan = plan_instance::create(key.clone(), &facts, true);
     let mut applied = told(&plan, warning);
@@ -209,7 +233,8 @@ fn create(
         metadata,
         record,
     };
-    match execute(&plan, &InstanceWorker::making(world, making), reporter) {
+    let worker = InstanceWorker::making(world, making);
+    match execute(&plan, &worker, reporter) {
         Ok(()) => {
             note(
                 world,
@@ -220,10 +245,14 @@ fn create(
             );
             Ok(applied)
         }
-        Err(error) => {
-            forget(world, key, uid);
-            warn(world, key, Some(uid), "CreateFailed", &error.to_string());
-            Err(error.context(format!("cannot create {key}")))
+        Err(failed) => {
+            let why = failed.error.to_string();
+            match failed.undone {
+                true => forget(world, key, uid),
+                false => resume::stuck(world, uid, &why),
+            }
+            warn(world, key, Some(uid), "CreateFailed", &why);
+            Err(failed.error.context(format!("cannot create {key}")))
         }
     }
 }
@@ -266,14 +295,6 @@ fn allocate_and_begin(
     let store = world.store()?;
     let lock = store.lock(ALLOCATE_WAIT)?;
     let nics = allocate::nics(world, prepared.uid, &prepared.networks)?;
-    for nic in &nics {
-        if let (Some(network), Some(ip)) = (nic.network_uid, nic.ip) {
-            store.update_slots(&lock, network, &nic.network, |table: &mut SlotTable| {
-                table.give(ip, prepared.uid);
-                Ok::<(), Error>(())
-            })?;
-        }
-    }
     let mut intent = Intent::new(
         IntentOp::Create,
         Kind::Instance,
@@ -283,9 +304,44 @@ fn allocate_and_begin(
     intent.nics.clone_from(&nics);
     intent.files = prepared.files();
     record.nics.clone_from(&nics);
-    store.put(&intent)?;
-    store.put(record)?;
+    write_down(world, &lock, record, &intent)?;
     Ok(nics)
+}
+
+/// Writes down again what is about to be made, by this process now.
+///
+/// # Errors
+/// What the store refuses.
+pub(super) fn begin_creation(
+    world: &World,
+    record: &InstanceRecord,
+    mut intent: Intent,
+) -> Result<()> {
+    intent.pid = std::process::id();
+    intent.message = None;
+    let lock = world.store()?.lock(ALLOCATE_WAIT)?;
+    write_down(world, &lock, record, &intent)
+}
+
+/// The intent first: whatever follows is found through it.
+fn write_down(
+    world: &World,
+    lock: &crate::store::StoreLock,
+    record: &InstanceRecord,
+    intent: &Intent,
+) -> Result<()> {
+    let store = world.store()?;
+    store.put(intent)?;
+    store.put(record)?;
+    for nic in &record.nics {
+        if let (Some(network), Some(ip)) = (nic.network_uid, nic.ip) {
+            store.update_slots(lock, network, &nic.network, |table: &mut SlotTable| {
+                table.give(ip, record.uid);
+                Ok::<(), Error>(())
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// A pool that cannot even hold the first writes is refused before anything is made.
@@ -333,6 +389,7 @@ fn update(
     if options.dry_run != DryRun::None {
         return Ok(applied);
     }
+    let before = record;
     let mut record = record.clone();
     if merged.spec != record.spec {
         record.generation += 1;
@@ -347,11 +404,12 @@ fn update(
     });
     let metadata = metadata::of(&record)?;
     let uid = record.uid;
-    execute(
-        &plan,
-        &InstanceWorker::changing(world, record, metadata),
-        reporter,
-    )?;
+    resume::begin_change(world, &record)?;
+    let worker = InstanceWorker::changing(world, record.clone(), metadata);
+    if let Err(failed) = execute(&plan, &worker, reporter) {
+        return Err(resume::take_back_change(world, key, before, failed.error));
+    }
+    resume::end(world, &record)?;
     note(
         world,
         key,

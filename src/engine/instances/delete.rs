@@ -1,11 +1,13 @@
 //! Deletes an instance, from any half-made state, so that nothing of it is left.
 
+use std::collections::BTreeSet;
+
 use crate::api::{Kind, ObjectKey, Timestamp, Uid};
 use crate::error::Result;
 use crate::libvirt::Domain;
 use crate::observe::{World, not_found};
 use crate::plan::instance::{Facts, Overlay, Takedown, VolumeRef, delete as plan_delete};
-use crate::store::{InstanceRecord, Intent, IntentOp, NicRecord, STORE_WAIT};
+use crate::store::{FileRecord, InstanceRecord, Intent, IntentOp, NicRecord, STORE_WAIT};
 
 use super::metadata::{not_ours, note, owned};
 use super::prepare::{reservation, volume};
@@ -15,6 +17,9 @@ use crate::api::Quantity;
 use super::super::executor::execute;
 use super::super::options::{Applied, DeleteOptions, DryRun};
 use crate::api::Reporter;
+
+/// How long to wait for another run that works on the same instance.
+const OBJECT_WAIT: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// What is left of an instance, wherever it is.
 struct Found {
@@ -37,7 +42,7 @@ pub(crate) fn delete(
 ) -> Result<Applied> {
     let _object = world
         .store()?
-        .lock_object(Kind::Instance, key.name.as_str(), STORE_WAIT)?;
+        .lock_object(Kind::Instance, key.name.as_str(), OBJECT_WAIT)?;
     delete_locked(world, key, options, reporter)
 }
 
@@ -59,7 +64,7 @@ pub(super) fn delete_locked(
         (true, grace) => Takedown::Graceful(grace),
     };
     let adopted = found.record.as_ref().is_some_and(|r| r.adopted);
-    let facts = facts(world, key, &found);
+    let facts = facts(world, key, &found)?;
     let mut plan = plan_delete(key.clone(), &facts, takedown, found.domain.is_some());
     if adopted {
         // Its disks were not made by kvmctl and may be anywhere: they stay.
@@ -125,7 +130,10 @@ fn find(world: &World, key: &ObjectKey) -> Result<Found> {
             }
         },
     };
-    let record = store.get::<InstanceRecord>(&uid)?;
+    let record = match (store.get::<InstanceRecord>(&uid)?, &domain) {
+        (None, Some(domain)) => Some(super::record_of(world, domain)?),
+        (record, _) => record,
+    };
     Ok(Found {
         uid,
         domain,
@@ -134,7 +142,7 @@ fn find(world: &World, key: &ObjectKey) -> Result<Found> {
     })
 }
 
-fn facts(world: &World, key: &ObjectKey, found: &Found) -> Facts {
+fn facts(world: &World, key: &ObjectKey, found: &Found) -> Result<Facts> {
     let pool = &world.settings().pool;
     let nics: Vec<NicRecord> = found
         .record
@@ -142,24 +150,8 @@ fn facts(world: &World, key: &ObjectKey, found: &Found) -> Facts {
         .map(|r| r.nics.clone())
         .or_else(|| found.intent.as_ref().map(|i| i.nics.clone()))
         .unwrap_or_default();
-    let files = found
-        .record
-        .as_ref()
-        .map(|r| r.files.clone())
-        .filter(|f| !f.is_empty())
-        .or_else(|| found.intent.as_ref().map(|i| i.files.clone()))
-        .unwrap_or_default();
-    let file = |suffix: &str| -> VolumeRef {
-        let named = files.iter().find(|f| f.volume.ends_with(suffix));
-        named.map_or_else(
-            || volume(pool, &key.name, found.uid, suffix),
-            |f| VolumeRef {
-                pool: f.pool.clone(),
-                name: f.volume.clone(),
-            },
-        )
-    };
-    Facts {
+    let file = |suffix: &str| volume(pool, &key.name, found.uid, suffix);
+    Ok(Facts {
         name: key.name.clone(),
         uid: found.uid,
         overlay: Overlay {
@@ -180,7 +172,49 @@ fn facts(world: &World, key: &ObjectKey, found: &Found) -> Facts {
             .filter_map(|n| reservation(n, &key.name))
             .collect(),
         autostart: false,
+        files: files(world, key, found)?,
+    })
+}
+
+/// Collects what goes with the instance: what the record and the intent name, and what else carries
+/// its name and identity, such as the second seed of a run that was killed while it swapped them.
+fn files(world: &World, key: &ObjectKey, found: &Found) -> Result<Vec<VolumeRef>> {
+    if found.record.as_ref().is_some_and(|r| r.adopted) {
+        return Ok(Vec::new());
     }
+    let mut files: BTreeSet<FileRecord> = BTreeSet::new();
+    files.extend(found.record.iter().flat_map(|r| r.files.iter().cloned()));
+    files.extend(found.intent.iter().flat_map(|i| i.files.iter().cloned()));
+    let mut pools: BTreeSet<String> = files.iter().map(|f| f.pool.clone()).collect();
+    pools.insert(world.settings().pool.clone());
+    // The deletion that was begun has listed them all.
+    let listed = found.record.is_none()
+        && found
+            .intent
+            .as_ref()
+            .is_some_and(|i| i.op == IntentOp::Delete);
+    if listed {
+        pools.clear();
+    }
+    let prefix = volume("", &key.name, found.uid, "").name;
+    for pool in pools {
+        let volumes = match world.host()?.pool(&pool) {
+            Ok(known) if known.is_active()? => known.volumes()?,
+            Ok(_) => continue,
+            Err(e) if e.is_not_found() => continue,
+            Err(e) => return Err(e.into()),
+        };
+        let ours = volumes.into_iter().filter(|v| v.name.starts_with(&prefix));
+        files.extend(ours.map(|v| FileRecord {
+            pool: pool.clone(),
+            volume: v.name,
+        }));
+    }
+    let refs = files.into_iter().map(|f| VolumeRef {
+        pool: f.pool,
+        name: f.volume,
+    });
+    Ok(refs.collect())
 }
 
 /// Writes down that the instance is to go, before anything of it goes.
@@ -196,20 +230,15 @@ fn begin(world: &World, key: &ObjectKey, found: &Found, facts: &Facts) -> Result
     intent.op = IntentOp::Delete;
     intent.pid = std::process::id();
     intent.deletion_timestamp.get_or_insert_with(Timestamp::now);
+    intent.message = None;
     if let Some(record) = &found.record {
         intent.nics.clone_from(&record.nics);
-        intent.files.clone_from(&record.files);
     }
-    if intent.files.is_empty() {
-        let volumes = [&facts.overlay.volume, &facts.seed, &facts.log];
-        intent.files = volumes
-            .into_iter()
-            .map(|v| crate::store::FileRecord {
-                pool: v.pool.clone(),
-                volume: v.name.clone(),
-            })
-            .collect();
-    }
+    let files = facts.files.iter().map(|v| FileRecord {
+        pool: v.pool.clone(),
+        volume: v.name.clone(),
+    });
+    intent.files = files.collect();
     let store = world.store()?;
     let _lock = store.lock(STORE_WAIT)?;
     store.put(&intent)?;

@@ -6,8 +6,11 @@ use crate::error::{Error, Result};
 use crate::libvirt::{Domain, ObjectMetadata};
 use crate::observe::{World, index_row};
 use crate::plan::Outcome;
-use crate::store::{Event, EventType, InstanceRecord, LastApplied, STORE_WAIT, SeedState};
+use crate::store::{
+    Event, EventType, InstanceRecord, Intent, LastApplied, STORE_WAIT, SeedState,
+};
 
+use super::super::rebuild;
 use super::spec::public_json;
 
 /// Builds what a domain's metadata says.
@@ -70,7 +73,6 @@ pub(super) fn save(
 ) -> Result<()> {
     let store = world.store()?;
     let lock = store.lock(STORE_WAIT)?;
-    store.put(record)?;
     let row = index_row(record.name.clone(), metadata, Some(record));
     store.update_index_locked(&lock, |index| {
         index.unmanaged.remove(&record.uid);
@@ -82,7 +84,8 @@ pub(super) fn save(
             .rows
             .insert(record.uid, crate::store::IndexRow { verdict, ..row });
     })?;
-    Ok(())
+    // Last, because the next run judges by it whether anything is left to do.
+    Ok(store.put(record)?)
 }
 
 /// Builds the record of a new instance.
@@ -130,7 +133,8 @@ pub fn adopt(world: &World, key: &ObjectKey) -> Result<Outcome> {
         .domain(key.name.as_str())
         .map_err(|e| not_there(e, key))?;
     let uid = domain.uid();
-    if domain.metadata_config()?.is_some_and(|m| m.uid == uid) {
+    let ours = domain.metadata_config()?.is_some_and(|m| m.uid == uid);
+    if ours && world.store()?.get::<InstanceRecord>(&uid)?.is_some() {
         return Ok(Outcome::Unchanged);
     }
     let xml = domain.definition()?;
@@ -148,9 +152,10 @@ pub fn adopt(world: &World, key: &ObjectKey) -> Result<Outcome> {
     };
     let mut record = new_record(&instance, uid)?;
     record.adopted = true;
+    record.nics = rebuild::nics(world, &xml)?;
     let metadata = of(&record)?;
     write(&domain, &metadata)?;
-    save(world, &record, &metadata)?;
+    rebuild::save(world, &record, &metadata)?;
     note(
         world,
         key,
@@ -173,15 +178,21 @@ pub fn forget(world: &World, key: &ObjectKey) -> Result<Outcome> {
         .host()?
         .domain(key.name.as_str())
         .map_err(|e| not_there(e, key))?;
-    let uid = owned(&domain, key)?;
-    domain.remove_metadata()?;
     let store = world.store()?;
+    let uid = domain.uid();
+    match owned(&domain, key) {
+        Ok(_) => domain.remove_metadata()?,
+        // An earlier run was killed when it had removed the mark.
+        Err(_) if store.get::<InstanceRecord>(&uid)?.is_some() => {}
+        Err(not_ours) => return Err(not_ours),
+    }
     let lock = store.lock(STORE_WAIT)?;
-    store.remove::<InstanceRecord>(&uid)?;
     store.update_index_locked(&lock, |index| {
         index.rows.remove(&uid);
         index.unmanaged.insert(uid);
     })?;
+    store.remove::<Intent>(&uid)?;
+    store.remove::<InstanceRecord>(&uid)?;
     drop(lock);
     note(
         world,

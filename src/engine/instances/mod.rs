@@ -14,6 +14,7 @@ mod lifecycle;
 mod metadata;
 mod prepare;
 mod ready;
+mod resume;
 mod spec;
 mod worker;
 

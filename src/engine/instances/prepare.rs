@@ -161,6 +161,7 @@ impl Prepared {
             reservations,
             leases,
             autostart: self.spec.autostart.unwrap_or(true),
+            files: vec![self.root(), self.seed(), self.log()],
         }
     }
 

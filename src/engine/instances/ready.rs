@@ -257,8 +257,16 @@ impl Watch<'_> {
     fn settle(&mut self, (verdict, report): (Verdict, Option<Report>)) -> Result<()> {
         // The port is given back before anything else is done.
         self.lines = None;
-        record_verdict(self.world, &self.domain, &verdict)?;
+        let ready = verdict.ready == ConditionStatus::True;
         let uid = Some(self.domain.uid());
+        if ready && report.is_some_and(|r| r.sealed) {
+            // Before the verdict, so that a run that is killed meanwhile is repeated by the next.
+            if let Err(error) = scrub_seed(self.world, self.key, &self.domain) {
+                let why = format!("the seed still holds secrets: {error}");
+                warn(self.world, self.key, uid, "SeedNotScrubbed", &why);
+            }
+        }
+        record_verdict(self.world, &self.domain, &verdict)?;
         match verdict.ready {
             ConditionStatus::True => {
                 note(
@@ -268,9 +276,6 @@ impl Watch<'_> {
                     "Ready",
                     "cloud-init finished well",
                 );
-                if report.is_some_and(|r| r.sealed) {
-                    scrub_seed(self.world, self.key, &self.domain)?;
-                }
             }
             _ => warn(
                 self.world,
@@ -375,9 +380,11 @@ fn record_verdict(world: &World, domain: &Domain, verdict: &Verdict) -> Result<(
     Ok(())
 }
 
-/// Replaces the seed by one of the same identity without secrets.
+/// Replaces the seed by one of the same identity without secrets. Where an earlier run was killed,
+/// this one goes on.
 fn scrub_seed(world: &World, key: &ObjectKey, domain: &Domain) -> Result<()> {
     let store = world.store()?;
+    let _object = store.lock_object(key.kind, key.name.as_str(), STORE_WAIT)?;
     let Some(mut record) = store.get::<InstanceRecord>(&domain.uid())? else {
         return Ok(());
     };
@@ -399,16 +406,14 @@ fn scrub_seed(world: &World, key: &ObjectKey, domain: &Domain) -> Result<()> {
         pool: old.pool.clone(),
         name: scrubbed_name(&old.name),
     };
-    let input = super::seed_input_of(world, &record)?;
     let host = world.host()?;
-    upload_seed(host, &clean, &Seed::sanitized(&input))?;
-    let path = host.pool(&clean.pool)?.volume(&clean.name)?.path()?;
-    let definition = domain.definition()?;
-    let Some(cdrom) = definition.cdrom() else {
+    if !swap_medium(world, domain, &record, &clean)? {
         return Ok(());
-    };
-    let medium = cdrom.with_medium(std::path::Path::new(&path));
-    domain.change_medium(&medium)?;
+    }
+    // It goes before the record is written, because the record is what leads to it.
+    if let Some(volume) = host.pool(&old.pool)?.find_volume(&old.name)? {
+        volume.delete()?;
+    }
     for file in &mut record.files {
         if file.volume == old.name {
             file.volume.clone_from(&clean.name);
@@ -418,9 +423,6 @@ fn scrub_seed(world: &World, key: &ObjectKey, domain: &Domain) -> Result<()> {
     let lock = store.lock(STORE_WAIT)?;
     store.put(&record)?;
     drop(lock);
-    if let Some(volume) = host.pool(&old.pool)?.find_volume(&old.name)? {
-        volume.delete()?;
-    }
     note(
         world,
         key,
@@ -429,6 +431,38 @@ fn scrub_seed(world: &World, key: &ObjectKey, domain: &Domain) -> Result<()> {
         "the seed holds no secrets any more",
     );
     Ok(())
+}
+
+/// Puts the clean seed into the drive, unless it is there already; tells whether it is there.
+fn swap_medium(
+    world: &World,
+    domain: &Domain,
+    record: &InstanceRecord,
+    clean: &VolumeRef,
+) -> Result<bool> {
+    let host = world.host()?;
+    let definition = domain.definition()?;
+    let Some(cdrom) = definition.cdrom() else {
+        return Ok(false);
+    };
+    let pool = host.pool(&clean.pool)?;
+    let inserted = match pool.find_volume(&clean.name)? {
+        Some(volume) => {
+            let path = volume.path()?;
+            let live = domain.live()?;
+            let in_both = [&definition, &live];
+            let in_both = in_both.map(|xml| xml.cdrom().and_then(|c| c.path()));
+            in_both.iter().all(|medium| *medium == Some(path.as_str()))
+        }
+        None => false,
+    };
+    if !inserted {
+        let input = super::seed_input_of(world, record)?;
+        upload_seed(host, clean, &Seed::sanitized(&input))?;
+        let path = pool.volume(&clean.name)?.path()?;
+        domain.change_medium(&cdrom.with_medium(std::path::Path::new(&path)))?;
+    }
+    Ok(true)
 }
 
 /// The clean seed lies beside the first one, because a medium in use cannot be written over.

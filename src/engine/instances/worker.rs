@@ -313,16 +313,16 @@ impl<'w> InstanceWorker<'w> {
     }
 
     fn grow(&self, capacity: u64, volume: &VolumeRef) -> Result<()> {
-        if let Some(domain) = self.domain()?
-            && domain.state()?.is_active()
-        {
-            return Ok(domain.block_resize("vda", capacity)?);
-        }
         let volume = self.host()?.pool(&volume.pool)?.volume(&volume.name)?;
-        if volume.info()?.capacity < capacity {
-            volume.resize(capacity)?;
+        if volume.info()?.capacity >= capacity {
+            return Ok(());
         }
-        Ok(())
+        match self.domain()? {
+            Some(domain) if domain.state()?.is_active() => {
+                Ok(domain.block_resize("vda", capacity)?)
+            }
+            _ => Ok(volume.resize(capacity)?),
+        }
     }
 
     fn describe(&self) -> Result<()> {
@@ -341,7 +341,7 @@ impl<'w> InstanceWorker<'w> {
             Step::CreateSeed(volume) | Step::CreateLog(volume) => self.delete_volume(volume),
             Step::Define => self.undefine(),
             Step::Start => self.destroy(),
-            Step::Finish => self.forget(),
+            // Record and intent stay until all else is gone: only they lead the next run to it.
             _ => Ok(()),
         }
     }
