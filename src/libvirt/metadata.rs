@@ -20,12 +20,16 @@ impl Host {
 }
 
 impl Domain {
-    /// Returns what the definition says of us; `None` when nothing.
+    /// Returns what the definition says of us; `None` when nothing, or when a transient domain has
+    /// no definition.
     ///
     /// # Errors
     /// When the domain is gone or the element is damaged.
     pub fn metadata_config(&self) -> Result<Option<ObjectMetadata>, LibvirtError> {
-        self.metadata(sys::VIR_DOMAIN_AFFECT_CONFIG)
+        match self.metadata(sys::VIR_DOMAIN_AFFECT_CONFIG) {
+            Err(e) if e.is_not_now() => Ok(None),
+            found => found,
+        }
     }
 
     /// Returns what the running domain says of us; `None` when nothing.
@@ -110,5 +114,15 @@ mod tests {
         domain.remove_metadata().unwrap();
         assert_eq!(domain.metadata_config().unwrap(), None);
         assert_eq!(domain.metadata_live().unwrap(), None);
+    }
+
+    #[test]
+    fn a_transient_domain_is_nobodys_and_spoils_no_listing() {
+        let host = own_test_host();
+        let xml = "<domain type='test'><name>passing</name><memory>8192</memory>\
+                   <os><type>hvm</type></os></domain>";
+        let raw = host.conn.create_domain_xml(xml, 0).unwrap();
+        let domain = Domain::new(raw).unwrap();
+        assert_eq!(domain.metadata_config().unwrap(), None);
     }
 }
