@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Making many small instances without waiting: one apply, against the bare
+# tools in a shell loop and under xargs -P4. Real QEMU guests; needs root.
+#
+#   tests/bench/apply.sh [COUNT]       20 unless told
+set -euo pipefail
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/bench/lib/bench.sh
+. "$HERE/lib/bench.sh"
+# shellcheck source=tests/bench/lib/real-host.sh
+. "$HERE/lib/real-host.sh"
+REAL_SIZE=(--image bench --cpus 1 --memory 128Mi --disk 8Gi)
+COUNT=${1:-20}
+
+bench_need qemu-img genisoimage xargs
+bench_begin
+bench_end() { real_end; }
+real_begin
+for ((at = 1; at <= COUNT; at++)); do
+    echo "---"
+    "$KVMCTL" instances create "bench-$at" "${REAL_SIZE[@]}" --dry-run=client -o yaml
+done > "$BENCH_DIR/stack.yaml"
+
+echo "== $COUNT instances, not waited for"
+bench_compare 3 "$BENCH_DIR/remove" "$BENCH_DIR/remove" \
+    "bare tools, xargs -P4" "seq -f bench-%g 1 $COUNT | xargs -P4 -n1 $BENCH_DIR/bare" \
+    "bare tools, loop" "for i in \$(seq 1 $COUNT); do $BENCH_DIR/bare bench-\$i; done" \
+    "kvmctl apply" "$KVMCTL -q apply -f $BENCH_DIR/stack.yaml"
