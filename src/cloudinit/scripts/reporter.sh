@@ -28,8 +28,9 @@ find_port() {
     return 1
 }
 
+# b64 TEXT: in base64, on one line.
 b64() {
-    base64 | tr -d '\n'
+    [ -z "$1" ] || printf '%s\n' "$1" | base64 -w 0
 }
 
 # Where this boot begins in cloud-init's log, which goes on from boot to boot.
@@ -43,7 +44,8 @@ log_start() {
 # and patterns are slow.
 warnings() {
     tail -n "+$start" "$cloud_log" 2>/dev/null |
-        grep -F -e '[WARNING]: ' -e '[ERROR]: ' -e '[CRITICAL]: ' | tail -n 20 | cut -c 1-500
+        grep -F -e '[WARNING]: ' -e '[ERROR]: ' -e '[CRITICAL]: ' >"$run/log" || return
+    tail -n 20 "$run/log" | cut -c 1-500
 }
 
 addresses() {
@@ -52,10 +54,6 @@ addresses() {
         read -r mac <"$dev/address" && printf 'link %s %s\n' "${dev##*/}" "$mac"
     done 2>/dev/null | head -n 32
     ip -o addr show scope global 2>/dev/null | head -n 64 | cut -c 1-200
-}
-
-file64() {
-    [ ! -s "$1" ] || head -c 4000 "$1" | b64
 }
 
 # Whether anything that is told may have changed. Costs no process, as nothing in a quiet round
@@ -74,15 +72,22 @@ collect() {
     before=$status
     status=
     [ ! -s "$cloud/status.json" ] || status=$(tr -d '\n' <"$cloud/status.json")
-    [ "$status" = "$before" ] || log=$(warnings | b64)
+    if [ "$status" != "$before" ]; then
+        log=$(warnings)
+        log=$(b64 "$log")
+    fi
     [ "${#status}" -le 40000 ] || status='{"oversize":true}'
-    ended=false
-    [ ! -e "$cloud/result.json" ] || ended=true
     sealed=false
     [ ! -e "$state/sealed" ] || sealed=true
-    net=$(addresses | b64)
-    startup=$(file64 "$state/run")
-    problems=$(file64 "$run/problems")
+    [ ! -s "$state/run" ] || startup=$(head -c 4000 "$state/run" | base64 -w 0)
+    [ ! -s "$run/problems" ] || problems=$(head -c 4000 "$run/problems" | base64 -w 0)
+    if [ "$ended" = false ] && [ -e "$cloud/result.json" ]; then
+        ended=true
+        net=
+    fi
+    if [ -z "$net" ] || [ "$((round % 15))" -eq 1 ]; then
+        net=$(addresses | base64 -w 0)
+    fi
 }
 
 report() {
@@ -95,7 +100,7 @@ report() {
 speak() {
     while printf '{"kvmctl":1,"hello":"%s"}\n' "$boot"; do
         round=$((round + 1))
-        ! changed || collect
+        if changed; then collect; fi
         report || return
         sleep 1
     done
@@ -104,7 +109,11 @@ speak() {
 round=0
 tries=0
 status=
+ended=false
 log=
+net=
+startup=
+problems=
 log_start
 while :; do
     if find_port; then
