@@ -22,7 +22,7 @@ pub enum SerialState {
         /// What failed; never empty.
         errors: Vec<ModuleError>,
     },
-    /// There is a login prompt, and cloud-init never spoke.
+    /// There is a login or shell prompt, and cloud-init never spoke.
     NoCloudInit,
     /// The kernel stopped.
     Crashed {
@@ -79,7 +79,7 @@ impl Seen {
                 module,
                 "failed; see /var/log/cloud-init.log in the guest",
             ));
-        } else if line.trim_end().ends_with(" login:") {
+        } else if line.trim_end().ends_with(" login:") || is_shell_prompt(line) {
             self.login = true;
         }
     }
@@ -149,6 +149,16 @@ impl Seen {
             } => SerialState::Booting { stage },
             _ => SerialState::Silent,
         }
+    }
+}
+
+/// `name# ` or `~ $ `: some small images offer no login, but a shell.
+fn is_shell_prompt(line: &str) -> bool {
+    let mut words = line.split(' ');
+    match (words.next(), words.next()) {
+        (Some("~" | "/"), Some("#" | "$")) => true,
+        (Some(word), Some(_)) => word.len() > 1 && word.ends_with(['#', '$']),
+        _ => false,
     }
 }
 
@@ -234,6 +244,9 @@ mod tests {
             of("\r\nDebian GNU/Linux 12 debian ttyS0\r\n\r\ndebian login: "),
             SerialState::NoCloudInit
         );
+        assert_eq!(of("\r\ntiny# "), SerialState::NoCloudInit);
+        assert_eq!(of("\r\n~ # "), SerialState::NoCloudInit);
+        assert_eq!(of("\r\n# comment"), SerialState::Booting { stage: None });
         let stage = Some("init-local".to_owned());
         let state = of("\u{1b}[0;32mCloud-init v. 1 running 'init-local' at\r\ndebian login: ");
         assert_eq!(state, SerialState::Booting { stage });
