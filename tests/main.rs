@@ -1,1 +1,14 @@
-//! placeholder
+//! Tests of the binary against a real libvirt, and of the shape of the source.
+//!
+//! `tests/run.sh` runs them; tier 3 needs the private host that it makes.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "the program under test is run as its users run it"
+)]
+
+mod layering;
+mod support;
+mod tier1;
+mod tier2;
+mod tier3;

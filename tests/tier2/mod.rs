@@ -1,0 +1,116 @@
+//! The binary on a private daemon: what one command does, the next one sees.
+
+mod daemon;
+
+use daemon::Daemon;
+
+use crate::support::Env;
+
+fn start() -> (Daemon, Env) {
+    let daemon = Daemon::start();
+    let env = Env::new(&daemon.uri());
+    (daemon, env)
+}
+
+fn jsonpath(env: &Env, path: &str) -> String {
+    let format = format!("jsonpath={{{path}}}");
+    env.kvmctl(["get", "instance", "test", "-o", &format])
+        .ok()
+        .text()
+        .to_owned()
+}
+
+#[test]
+fn adopting_marks_and_forgetting_leaves_no_trace() {
+    let (daemon, env) = start();
+    let before = daemon.virsh(&["dumpxml", "--inactive", "test"]);
+    env.kvmctl(["instances", "stop", "test"]).code(5);
+    env.kvmctl(["label", "instance", "test", "a=b"]).code(5);
+    assert_eq!(daemon.virsh(&["dumpxml", "--inactive", "test"]), before);
+
+    env.kvmctl(["adopt", "instance", "test"]).ok();
+    env.kvmctl(["instances", "list"]).ok().prints("test");
+    assert_eq!(jsonpath(&env, ".status.managed"), "true");
+
+    env.kvmctl(["forget", "instance", "test"]).ok();
+    env.kvmctl(["instances", "list"])
+        .ok()
+        .says("No instances found");
+    assert_eq!(daemon.virsh(&["dumpxml", "--inactive", "test"]), before);
+}
+
+#[test]
+fn labels_are_in_libvirt_and_survive_the_store() {
+    let (daemon, env) = start();
+    env.kvmctl(["adopt", "instance", "test"]).ok();
+    env.kvmctl(["label", "instance", "test", "tier=front", "team=web"])
+        .ok();
+    let xml = daemon.virsh(&["dumpxml", "test"]);
+    assert!(xml.contains("tier") && xml.contains("front"), "{xml}");
+    env.kvmctl(["label", "instance", "test", "tier=back"])
+        .says("overwrite")
+        .code(5);
+    env.kvmctl(["label", "instance", "test", "team-"]).ok();
+    env.kvmctl(["get", "instances", "-l", "tier=front", "-o", "name"])
+        .ok()
+        .prints("instance/test");
+    let none = env
+        .kvmctl(["get", "instances", "-l", "team=web", "-o", "name"])
+        .ok();
+    assert_eq!(none.text(), "");
+
+    std::fs::remove_dir_all(env.path("store")).unwrap();
+    env.kvmctl(["store", "rebuild"]).ok();
+    assert_eq!(jsonpath(&env, ".metadata.labels.tier"), "front");
+    assert_eq!(jsonpath(&env, ".status.managed"), "true");
+}
+
+#[test]
+fn power_goes_both_ways() {
+    let (daemon, env) = start();
+    env.kvmctl(["adopt", "instance", "test"]).ok();
+    env.kvmctl(["instances", "pause", "test"]).ok();
+    assert_eq!(daemon.virsh(&["domstate", "test"]).trim(), "paused");
+    assert_eq!(jsonpath(&env, ".status.phase"), "Paused");
+    env.kvmctl(["instances", "resume", "test"]).ok();
+    env.kvmctl(["instances", "stop", "test"]).ok();
+    assert_eq!(daemon.virsh(&["domstate", "test"]).trim(), "shut off");
+    assert_eq!(jsonpath(&env, ".status.phase"), "Stopped");
+    env.kvmctl(["instances", "stop", "test"]).ok();
+    env.kvmctl(["instances", "start", "test", "--no-wait"]).ok();
+    assert_eq!(daemon.virsh(&["domstate", "test"]).trim(), "running");
+}
+
+#[test]
+fn secrets_are_kept_and_never_printed() {
+    let (_daemon, env) = start();
+    let file = env.file(
+        "secret.yaml",
+        "apiVersion: kvmctl/v1\nkind: Secret\nmetadata:\n  name: s\ndata:\n  PASSWORD: canary-7531\n",
+    );
+    let applied = env.kvmctl(["apply", "-f", &file.display().to_string()]);
+    let applied = applied.ok();
+    assert!(!applied.stdout.contains("canary-7531"), "{applied}");
+    for format in ["yaml", "json", "wide"] {
+        let shown = env.kvmctl(["get", "secret", "s", "-o", format]).ok();
+        assert!(
+            !shown.stdout.contains("canary-7531") && !shown.stdout.contains("Y2FuYXJ5LTc1MzE"),
+            "{shown}"
+        );
+    }
+    let shown = env.kvmctl(["describe", "secret", "s"]).ok();
+    assert!(!shown.stdout.contains("canary-7531"), "{shown}");
+    env.kvmctl(["delete", "secret", "s"]).ok();
+    env.kvmctl(["get", "secret", "s"]).code(4);
+}
+
+#[test]
+fn a_daemon_that_dies_is_an_error_and_not_an_empty_world() {
+    let (daemon, env) = start();
+    env.kvmctl(["get", "instances", "--all"])
+        .ok()
+        .prints("test");
+    drop(daemon);
+    let output = env.kvmctl(["get", "instances", "--all"]).code(8);
+    assert!(output.stdout.is_empty(), "{output}");
+}
