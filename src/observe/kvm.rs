@@ -21,7 +21,8 @@ impl World {
             None => None,
         };
         Ok(KvmFacts {
-            offered: host.domain_capabilities()?.domain == "kvm",
+            // The domain capabilities say the same, and take QEMU's whole list of CPUs to say it.
+            offered: caps.offers_kvm(),
             extension: caps.virtualisation().unwrap_or(true),
             probed,
         })

@@ -110,6 +110,12 @@ impl HostCaps {
     pub fn guest(&self, arch: &str) -> Option<&GuestCaps> {
         self.guests.iter().find(|g| g.arch == arch)
     }
+
+    /// Returns whether libvirt offers KVM for guests of the host's own architecture.
+    pub fn offers_kvm(&self) -> bool {
+        self.guest(&self.arch)
+            .is_some_and(|guest| guest.domains.iter().any(|kind| kind == "kvm"))
+    }
 }
 
 impl DomainCaps {
@@ -208,6 +214,7 @@ mod tests {
         let guest = caps.guest("x86_64").unwrap();
         // kvm is offered all the same: that is the trap.
         assert_eq!(guest.domains, ["qemu", "kvm"]);
+        assert!(caps.offers_kvm());
         assert!(caps.uuid.is_some());
         assert_eq!(caps.cpu_signature.as_deref(), Some("25/17/1"));
     }
