@@ -18,7 +18,7 @@ bench_end() { real_end; }
 real_begin
 for ((at = 1; at <= COUNT; at++)); do
     echo "---"
-    "$KVMCTL" instances create "bench-$at" "${REAL_SIZE[@]}" --dry-run=client -o yaml
+    "$KVMCTL" instances create "bench-$at" "${REAL_SIZE[@]}" --label "$REAL_LABEL" --dry-run=client -o yaml
 done > "$BENCH_DIR/stack.yaml"
 
 echo "== $COUNT instances, not waited for"

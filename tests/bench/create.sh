@@ -18,4 +18,4 @@ real_begin
 echo "== one instance, not waited for"
 bench_compare 11 "$BENCH_DIR/remove" true \
     "bare tools" "$BENCH_DIR/bare bench-1" \
-    "kvmctl instances create" "$KVMCTL -q instances create bench-1 ${REAL_SIZE[*]} --no-wait"
+    "kvmctl instances create" "$KVMCTL -q instances create bench-1 ${REAL_SIZE[*]} --label $REAL_LABEL --no-wait"

@@ -6,6 +6,7 @@
 
 REAL=kvmctl-bench
 REAL_URI=qemu:///system
+REAL_LABEL=kvmctl-bench=$$
 
 # Usage: real_begin. Sets IMAGE_FILE, POOL_DIR.
 real_begin() {
@@ -13,6 +14,9 @@ real_begin() {
     POOL_DIR=/var/lib/libvirt/$REAL
     [[ ! -e $POOL_DIR ]] || bench_die "$POOL_DIR is there already" "rm -r $POOL_DIR, if it was left behind by a benchmark"
     export KVMCTL_CONFIG=$BENCH_DIR/config.yaml LIBVIRT_DEFAULT_URI=$REAL_URI
+    if virsh -q list --all --name | grep -qE '^(template|bench-[0-9]+)$'; then
+        bench_die "domains named template or bench-N are there already"
+    fi
     local image=${KVMCTL_BENCH_IMAGE:-$BENCH_DIR/tiny.qcow2}
     [[ -e $image ]] || "$BENCH_REPO/tests/lib/tiny-image.sh" "$image"
     REAL_MADE=1
@@ -26,10 +30,10 @@ real_begin() {
 
 # The domain that kvmctl makes, as text with holes: the bare way defines the same.
 real_template() {
-    "$KVMCTL" -q instances create template "${REAL_SIZE[@]}" --no-wait > /dev/null
+    "$KVMCTL" -q instances create template "${REAL_SIZE[@]}" --label "$REAL_LABEL" --no-wait > /dev/null
     virsh -q dumpxml --inactive template > "$BENCH_DIR/template.xml"
     cp "$(find "$POOL_DIR" -name 'template.*.seed.iso')" "$BENCH_DIR/seed.iso"
-    "$KVMCTL" -q delete instance template > /dev/null
+    "$KVMCTL" -q delete instance template --force > /dev/null
     mkdir "$BENCH_DIR/seed"
     echo '{"instance-id":"bench"}' > "$BENCH_DIR/seed/meta-data"
     printf '#cloud-config\n{}\n' > "$BENCH_DIR/seed/user-data"
@@ -56,10 +60,11 @@ BARE
     cat > "$BENCH_DIR/remove" <<'REMOVE'
 #!/usr/bin/env bash
 # Remove every domain of the benchmark, however it was made.
-ours=$(virsh -q list --all --name | grep -E '^bench-' | xargs)
-[ -n "$ours" ] || exit 0
-"$KVMCTL" -q delete instances --all -y > /dev/null
-for name in $(virsh -q list --all --name | grep -E '^bench-'); do
+names() { virsh -q list --all --name | grep -E '^bench-[0-9]+$'; }
+[ -n "$(names)" ] || exit 0
+# By label, and never --all: that is everybody's on this libvirtd.
+"$KVMCTL" -q delete instances -l "$REAL_LABEL" --force -y > /dev/null
+for name in $(names); do
     virsh -q destroy "$name" > /dev/null 2>&1
     virsh -q undefine "$name" > /dev/null 2>&1
 done
@@ -67,14 +72,14 @@ rm -f "$POOL_DIR"/bench-*
 sync
 REMOVE
     chmod +x "$BENCH_DIR/bare" "$BENCH_DIR/remove"
-    export KVMCTL
+    export KVMCTL REAL_LABEL
 }
 
 real_end() {
     [[ -n ${REAL_MADE:-} ]] || return 0
-    "$KVMCTL" -q delete instances --all -y > /dev/null
+    "$KVMCTL" -q delete instances -l "$REAL_LABEL" --force -y > /dev/null
     [[ ! -x $BENCH_DIR/remove ]] || "$BENCH_DIR/remove"
-    "$KVMCTL" -q delete images --all -y > /dev/null
+    "$KVMCTL" -q delete image bench > /dev/null
     virsh -q pool-destroy "$REAL" > /dev/null
     virsh -q pool-undefine "$REAL" > /dev/null
     virsh -q net-destroy "$REAL" > /dev/null
