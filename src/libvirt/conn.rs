@@ -68,21 +68,20 @@ impl Host {
     pub fn open(uri: &str) -> Result<Self, LibvirtError> {
         // libvirt prints every error to stderr until it is told not to.
         virt::error::clear_error_callback();
-        let doing = || format!("connect to {uri}");
         if let Some(bad) = uri.chars().find(|c| c.is_control()) {
             let message = format!("the URI holds the character {bad:?}");
             return Err(LibvirtError::ours("connect", Cause::BadUri, message));
         }
         events::run_loop()?;
         tracing::info!(target: "libvirt", "virConnectOpen {uri}");
-        let conn = Connect::open(Some(uri)).map_err(|e| LibvirtError::new(doing(), &e))?;
+        let conn = Connect::open(Some(uri)).map_err(|e| LibvirtError::at_open(uri, &e))?;
         // The test driver and local daemons of old know no keepalive; that is no failure.
         let _ = conn.set_keep_alive(KEEPALIVE_SECONDS, KEEPALIVE_MISSES);
         let driver = match conn.driver_type() {
             Ok(name) if name.eq_ignore_ascii_case("qemu") => Driver::Qemu,
             Ok(name) if name.eq_ignore_ascii_case("test") => Driver::Test,
             Ok(_) => Driver::Other,
-            Err(e) => return Err(LibvirtError::new(doing(), &e)),
+            Err(e) => return Err(LibvirtError::at_open(uri, &e)),
         };
         let uri = conn.uri().unwrap_or_else(|_| uri.to_owned());
         Ok(Self {
@@ -114,6 +113,11 @@ impl Host {
     pub fn is_session(&self) -> bool {
         let path = self.uri.split(['?', '#']).next().unwrap_or_default();
         path.ends_with("/session")
+    }
+
+    /// Returns whether the driver runs in our own process, and not in a daemon.
+    pub(super) fn is_in_process(&self) -> bool {
+        self.uri.starts_with("test://") && self.is_local()
     }
 
     /// Returns whether the connection still works.

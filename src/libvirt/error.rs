@@ -61,6 +61,19 @@ impl LibvirtError {
         }
     }
 
+    /// Makes an error of libvirt's in opening a connection: whatever it is, the daemon was not
+    /// reached, or does not let us in.
+    pub(super) fn at_open(uri: &str, error: &virt::error::Error) -> Self {
+        const GATES: [&str; 4] = ["system bus", "polkit", "PolicyKit", "uthenticat"];
+        let mut opened = Self::new(format!("connect to {uri}"), error);
+        if GATES.iter().any(|gate| opened.message.contains(gate)) {
+            opened.cause = Cause::Denied;
+        } else if !matches!(opened.cause, Cause::Denied | Cause::BadUri) {
+            opened.cause = Cause::Unreachable;
+        }
+        opened
+    }
+
     /// Makes an error of our own in talking to libvirt.
     pub(super) fn ours(doing: impl Into<String>, cause: Cause, message: impl ToString) -> Self {
         Self {
@@ -250,14 +263,18 @@ impl From<LibvirtError> for Error {
         };
         let worded = Self::new(kind, format!("cannot {}", error.doing))
             .caused_by(format!("libvirt: {}", error.message.trim_end()));
-        hints(error.cause)
-            .iter()
-            .fold(worded, |e, hint| e.hint(*hint))
+        hints(&error).iter().fold(worded, |e, hint| e.hint(*hint))
     }
 }
 
-const fn hints(cause: Cause) -> &'static [&'static str] {
-    match cause {
+fn hints(error: &LibvirtError) -> &'static [&'static str] {
+    match error.cause {
+        Cause::Unreachable if error.message.contains("ssh") => &[
+            "try the way itself: `ssh HOST true` must work and ask nothing; libvirt and nc must be installed there",
+        ],
+        Cause::Unreachable if error.message.contains("connect to server at") => {
+            &["start the daemon on that host, listening: see libvirtd(8), `--listen`"]
+        }
         Cause::Unreachable => &[
             "start the daemon: `systemctl start libvirtd` (modular: `systemctl start virtqemud`; without systemd: `libvirtd -d`)",
             "see what is missing: `kvmctl doctor`",
@@ -318,6 +335,17 @@ mod tests {
         assert_eq!(code(Cause::Denied), 8);
         assert_eq!(code(Cause::Lost), 8);
         assert_eq!(code(Cause::Other), 1);
+    }
+
+    #[test]
+    fn the_hint_fits_the_way_to_the_host() {
+        let hints = |message| {
+            let error = LibvirtError::ours("connect", Cause::Unreachable, message);
+            Error::from(error).hints().join("\n")
+        };
+        assert!(hints("Failed to connect socket to '/x'").contains("systemctl start libvirtd"));
+        assert!(hints("Cannot recv data: ssh: no route").contains("ssh HOST true"));
+        assert!(hints("unable to connect to server at 'x:16509'").contains("--listen"));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Hub {
             "virConnectDomainEventRegisterAny",
             "listen for events of",
             "domains",
-            || ffi::events::register(&host.conn, &sender),
+            || ffi::events::register(&host.conn, &sender, !host.is_in_process()),
         )?;
         let listeners: Arc<Mutex<Listeners>> = Arc::default();
         let told = Arc::clone(&listeners);

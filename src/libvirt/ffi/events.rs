@@ -64,15 +64,16 @@ impl Drop for Registration {
 }
 
 /// Sends lifecycle and agent events of all domains, and the end of the connection, to `sender` until
-/// the registration is dropped.
+/// the registration is dropped. `can_break` is false for a driver inside our own process.
 pub(in crate::libvirt) fn register(
     conn: &Connect,
     sender: &Sender<Message>,
+    can_break: bool,
 ) -> Result<Registration, Error> {
     let mut registration = Registration {
         conn: conn.clone(),
         callbacks: Vec::new(),
-        watches_close: watch_close(conn, sender.clone()),
+        watches_close: can_break && watch_close(conn, sender.clone()),
     };
     // SAFETY: libvirt calls back with the signature of the event's id, for which `lifecycle` and
     // `agent` are written; the generic type is how its C interface takes all of them.
@@ -131,7 +132,8 @@ fn register_one(
     Ok(number)
 }
 
-/// Drivers inside our own process have no connection that could break, and refuse.
+/// Only for a connection that can break: for a driver inside our own process libvirt says yes, and
+/// forgets the sink.
 fn watch_close(conn: &Connect, sender: Sender<Message>) -> bool {
     let sink = Box::into_raw(Box::new(Sink(Mutex::new(sender))));
     // SAFETY: `conn` is referenced, and `sink` stays alive until `release`.
