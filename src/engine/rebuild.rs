@@ -80,7 +80,11 @@ pub fn run(world: &World) -> Result<Rebuilt> {
 ///
 /// # Errors
 /// What the store refuses.
-pub(super) fn save(world: &World, record: &InstanceRecord, metadata: &ObjectMetadata) -> Result<()> {
+pub(super) fn save(
+    world: &World,
+    record: &InstanceRecord,
+    metadata: &ObjectMetadata,
+) -> Result<()> {
     let store = world.store()?;
     let lock = store.lock(STORE_WAIT)?;
     store.put(record)?;

@@ -1,15 +1,16 @@
 //! `reconcile`: finishes what a killed run began, and finds what is not as it should be.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 
 use super::instances;
 use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
-use crate::api::{API_VERSION, Instance, Kind, ObjectKey, ObjectMeta, Reporter};
-use crate::error::Result;
+use crate::api::{API_VERSION, Instance, ObjectKey, ObjectMeta, Reporter, Uid};
+use crate::error::{Error, Result};
 use crate::observe::World;
-use crate::store::{InstanceRecord, Intent, IntentOp};
+use crate::store::{InstanceRecord, Intent, IntentOp, STORE_WAIT, SlotTable};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, Serialize)]
@@ -55,6 +56,7 @@ pub fn check(world: &World) -> Result<Vec<Finding>> {
 /// What the store or libvirt refuses; what goes wrong with one object is in its finding.
 pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
+    crate::host::sweep_seeds();
     for intent in intents(world)? {
         super::signal::interrupted()?;
         let key = key_of(&intent);
@@ -68,6 +70,34 @@ pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
         });
     }
     findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
+    findings.extend(free_slots(world)?);
+    Ok(findings)
+}
+
+/// Gives back the addresses whose instance is nowhere any more.
+fn free_slots(world: &World) -> Result<Vec<Finding>> {
+    let store = world.store()?;
+    let lock = store.lock(STORE_WAIT)?;
+    let briefs = world.host()?.domain_briefs()?;
+    let mut living: BTreeSet<Uid> = briefs.into_iter().map(|b| b.uid).collect();
+    living.extend(store.all::<InstanceRecord>()?.into_iter().map(|r| r.uid));
+    living.extend(store.all::<Intent>()?.into_iter().map(|i| i.uid));
+    let mut findings = Vec::new();
+    for table in store.all::<SlotTable>()? {
+        let lost: Vec<_> = table.used().filter(|(_, u)| !living.contains(u)).collect();
+        for (ip, uid) in lost {
+            store.update_slots(&lock, table.network, &table.name, |table| {
+                table.take_back(uid);
+                Ok::<(), Error>(())
+            })?;
+            findings.push(Finding {
+                object: format!("network/{}", table.name),
+                problem: format!("had {ip} given out to an instance that is gone"),
+                mended: true,
+                action: "given back".to_owned(),
+            });
+        }
+    }
     Ok(findings)
 }
 

@@ -13,7 +13,7 @@ mod terminal;
 pub use command::{HostError, Output, Tool};
 pub use editor::{Editor, EditorFile};
 pub use facts::{find_in_sbin, in_group, polkit_is_there};
-pub use iso::IsoMaker;
+pub use iso::{IsoMaker, sweep as sweep_seeds};
 pub use qemu_img::{Backing, CheckReport, ImageInfo, ImagePath, InvalidImagePath, QemuImg};
 pub use routes::{parse as parse_routes, routes};
 pub use ssh::{Ran, Ssh, SshTarget};

@@ -64,9 +64,8 @@ impl World {
             (None, Some(metadata)) => of_metadata(name, metadata),
             (None, None) => instance_of_record(name, uid, InstanceSpec::default()),
         };
-        instance.metadata.deletion_timestamp = begun
-            .as_ref()
-            .and_then(|b| b.intent.deletion_timestamp);
+        instance.metadata.deletion_timestamp =
+            begun.as_ref().and_then(|b| b.intent.deletion_timestamp);
         instance.status =
             Some(self.status(domain, record.as_ref(), metadata.as_ref(), begun, verdict)?);
         Ok(instance)
@@ -93,12 +92,12 @@ impl World {
             .or_else(|| verdict.as_ref().and_then(|v| v.message.clone()));
         Ok(InstanceStatus {
             phase,
-            reason,
+            reason: reason.clone(),
             message,
             managed: metadata.is_some(),
             address,
             addresses,
-            conditions: conditions(phase, verdict.as_ref()),
+            conditions: conditions(phase, reason.as_deref(), verdict.as_ref()),
             accelerator: Some(if xml.is_kvm() {
                 Accelerator::Kvm
             } else {
@@ -131,8 +130,8 @@ impl World {
     }
 }
 
-fn conditions(phase: Phase, verdict: Option<&Verdict>) -> Vec<Condition> {
-    let mut conditions = vec![ready_condition(phase, verdict)];
+fn conditions(phase: Phase, reason: Option<&str>, verdict: Option<&Verdict>) -> Vec<Condition> {
+    let mut conditions = vec![ready_condition(phase, reason, verdict)];
     if let Some(verdict) = verdict {
         let done = verdict.ready == ConditionStatus::True;
         let status = if done {
@@ -234,12 +233,12 @@ pub(super) fn pending(world: &World, begun: &Begun) -> Result<Instance> {
     instance.metadata.deletion_timestamp = intent.deletion_timestamp;
     instance.status = Some(InstanceStatus {
         phase,
-        reason,
+        reason: reason.clone(),
         message: begun.message(),
         managed: true,
         address: intent.nics.iter().find_map(|n| n.ip),
         addresses: Vec::new(),
-        conditions: vec![ready_condition(phase, None)],
+        conditions: vec![ready_condition(phase, reason.as_deref(), None)],
         accelerator: None,
         cpus: None,
         memory: None,

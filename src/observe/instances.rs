@@ -10,7 +10,8 @@ use super::instance::{instance_of_record, pending};
 use super::phase::{Begun, phase_of, ready_condition};
 use super::world::{Depth, Scope, World};
 use crate::api::{
-    API_VERSION, Instance, InstanceSpec, InstanceStatus, Kind, Name, NetworkAttachment, ObjectMeta, Uid,
+    API_VERSION, Instance, InstanceSpec, InstanceStatus, Kind, Name, NetworkAttachment, ObjectMeta,
+    Uid,
 };
 use crate::error::Result;
 use crate::libvirt::{DomainBrief, ObjectMetadata};
@@ -240,12 +241,12 @@ fn from_row(brief: &DomainBrief, row: &IndexRow, begun: Option<&Begun>) -> Insta
         },
         status: Some(InstanceStatus {
             phase,
-            reason,
+            reason: reason.clone(),
             message: begun.and_then(Begun::message),
             managed: true,
             address: row.address,
             addresses: Vec::new(),
-            conditions: vec![ready_condition(phase, verdict)],
+            conditions: vec![ready_condition(phase, reason.as_deref(), verdict)],
             accelerator: None,
             cpus: row.cpus,
             memory: row.memory,
@@ -263,12 +264,12 @@ fn unmanaged(brief: &DomainBrief) -> Option<Instance> {
     let (phase, reason) = phase_of(brief.state, None, None);
     instance.status = Some(InstanceStatus {
         phase,
-        reason,
+        reason: reason.clone(),
         message: None,
         managed: false,
         address: None,
         addresses: Vec::new(),
-        conditions: vec![ready_condition(phase, None)],
+        conditions: vec![ready_condition(phase, reason.as_deref(), None)],
         accelerator: None,
         cpus: None,
         memory: None,

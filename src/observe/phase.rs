@@ -17,7 +17,9 @@ pub(crate) struct Begun {
 impl Begun {
     /// Returns why it stands still and what to do, for a person; nothing while somebody is at it.
     pub(crate) fn message(&self) -> Option<String> {
-        let Intent { pid, name, message, .. } = &self.intent;
+        let Intent {
+            pid, name, message, ..
+        } = &self.intent;
         if self.working {
             return None;
         }
@@ -76,7 +78,11 @@ fn of_state(state: DomainState, verdict: Option<&Verdict>) -> (Phase, Option<Str
 }
 
 /// Returns the `Ready` condition.
-pub(crate) fn ready_condition(phase: Phase, verdict: Option<&Verdict>) -> Condition {
+pub(crate) fn ready_condition(
+    phase: Phase,
+    reason: Option<&str>,
+    verdict: Option<&Verdict>,
+) -> Condition {
     match (phase, verdict) {
         (Phase::Running | Phase::Failed, Some(verdict)) => {
             let reason = verdict.reason.as_deref().unwrap_or(match verdict.ready {
@@ -89,6 +95,9 @@ pub(crate) fn ready_condition(phase: Phase, verdict: Option<&Verdict>) -> Condit
             condition
         }
         (Phase::Running, None) => Condition::new("Ready", ConditionStatus::Unknown, "Booting"),
-        (phase, _) => Condition::new("Ready", ConditionStatus::False, &phase.to_string()),
+        (phase, _) => {
+            let reason = reason.map_or_else(|| phase.to_string(), str::to_owned);
+            Condition::new("Ready", ConditionStatus::False, &reason)
+        }
     }
 }

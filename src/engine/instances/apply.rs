@@ -193,6 +193,7 @@ fn create(
     let mut instance = instance.clone();
     unmask(&mut instance.spec, begun.as_ref().map(|(r, _)| &r.spec))?;
     reporter.phase(key, "looking everything up");
+    crate::host::sweep_seeds();
     let prepared = Prepared::new(world, &instance, uid, reporter)?;
     let warning = prepared.warning.clone();
     check_room(world, &prepared)?;
@@ -210,7 +211,8 @@ fn create(
     let nics = match (&begun, dry) {
         (Some((_, intent)), _) => intent.nics.clone(),
         (None, true) => Vec::new(),
-        (None, false) => allocate_and_begin(world, &prepared, &mut record)?,
+        (None, false) => allocate_and_begin(world, &prepared, &mut record)
+            .inspect_err(|_| forget(world, key, uid))?,
     };
     record.nics.clone_from(&nics);
     if let (Some((_, intent)), false) = (begun, dry) {

@@ -53,6 +53,7 @@ pub(super) fn delete_locked(
     options: &DeleteOptions,
     reporter: &dyn Reporter,
 ) -> Result<Applied> {
+    crate::host::sweep_seeds();
     let found = find(world, key)?;
     let running = match &found.domain {
         Some(domain) => domain.state()?.is_active(),

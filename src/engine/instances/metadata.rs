@@ -6,9 +6,7 @@ use crate::error::{Error, Result};
 use crate::libvirt::{Domain, ObjectMetadata};
 use crate::observe::{World, index_row};
 use crate::plan::Outcome;
-use crate::store::{
-    Event, EventType, InstanceRecord, Intent, LastApplied, STORE_WAIT, SeedState,
-};
+use crate::store::{Event, EventType, InstanceRecord, Intent, LastApplied, STORE_WAIT, SeedState};
 
 use super::super::rebuild;
 use super::spec::public_json;
