@@ -22,6 +22,7 @@ one_size() {
     local count=$1 ours=$KVMCTL
     test_daemon_start nobody
     test_daemon_domains "$count"
+    unset KVMCTL_URI KVMCTL_CONTEXT KVMCTL_STORE LIBVIRT_DEFAULT_URI
     export KVMCTL_CONFIG=$BENCH_DIR/config.yaml
     rm -f "$KVMCTL_CONFIG"
     "$KVMCTL" -q config set-context bench --uri "$TEST_URI" --store "$BENCH_DIR/store" >/dev/null

@@ -4,17 +4,19 @@
 #
 #   KVMCTL_BENCH_IMAGE=FILE  the image (default: the small test guest, built)
 
-REAL=kvmctl-bench
+REAL=kvmbench
 REAL_URI=qemu:///system
-REAL_LABEL=kvmctl-bench=$$
+REAL_LABEL=kvmbench=$$
 
 # Usage: real_begin. Sets IMAGE_FILE, POOL_DIR.
 real_begin() {
     [[ $EUID -eq 0 ]] || bench_die "this benchmark needs root" "sudo $0"
     POOL_DIR=/var/lib/libvirt/$REAL
     [[ ! -e $POOL_DIR ]] || bench_die "$POOL_DIR is there already" "rm -r $POOL_DIR, if it was left behind by a benchmark"
-    export KVMCTL_CONFIG=$BENCH_DIR/config.yaml LIBVIRT_DEFAULT_URI=$REAL_URI
-    if virsh -q list --all --name | grep -qE '^(template|bench-[0-9]+)$'; then
+    # A URI in the environment would put the context's pool and network aside.
+    unset KVMCTL_URI KVMCTL_CONTEXT KVMCTL_STORE LIBVIRT_DEFAULT_URI
+    export KVMCTL_CONFIG=$BENCH_DIR/config.yaml REAL_URI
+    if virsh -q -c "$REAL_URI" list --all --name | grep -qE '^(template|bench-[0-9]+)$'; then
         bench_die "domains named template or bench-N are there already"
     fi
     local image=${KVMCTL_BENCH_IMAGE:-$BENCH_DIR/tiny.qcow2}
@@ -31,7 +33,7 @@ real_begin() {
 # The domain that kvmctl makes, as text with holes: the bare way defines the same.
 real_template() {
     "$KVMCTL" -q instances create template "${REAL_SIZE[@]}" --label "$REAL_LABEL" --no-wait > /dev/null
-    virsh -q dumpxml --inactive template > "$BENCH_DIR/template.xml"
+    virsh -q -c "$REAL_URI" dumpxml --inactive template > "$BENCH_DIR/template.xml"
     cp "$(find "$POOL_DIR" -name 'template.*.seed.iso')" "$BENCH_DIR/seed.iso"
     "$KVMCTL" -q delete instance template --force > /dev/null
     mkdir "$BENCH_DIR/seed"
@@ -53,20 +55,20 @@ sed -e "s|<name>template</name>|<name>$name</name>|" \
     -e "s|$POOL_DIR/template[^']*\.qcow2|$POOL_DIR/$name.qcow2|" \
     -e "s|$POOL_DIR/template[^']*\.log|$POOL_DIR/$name.log|" \
     -e '/<serial>.*<\/serial>/d' "$BENCH_DIR/template.xml" > "$BENCH_DIR/$name.xml"
-virsh -q define "$BENCH_DIR/$name.xml" > /dev/null
-virsh -q autostart "$name" > /dev/null
-virsh -q start "$name" > /dev/null
+virsh -q -c "$REAL_URI" define "$BENCH_DIR/$name.xml" > /dev/null
+virsh -q -c "$REAL_URI" autostart "$name" > /dev/null
+virsh -q -c "$REAL_URI" start "$name" > /dev/null
 BARE
     cat > "$BENCH_DIR/remove" <<'REMOVE'
 #!/usr/bin/env bash
 # Remove every domain of the benchmark, however it was made.
-names() { virsh -q list --all --name | grep -E '^bench-[0-9]+$'; }
+names() { virsh -q -c "$REAL_URI" list --all --name | grep -E '^bench-[0-9]+$'; }
 [ -n "$(names)" ] || exit 0
 # By label, and never --all: that is everybody's on this libvirtd.
 "$KVMCTL" -q delete instances -l "$REAL_LABEL" --force -y > /dev/null
 for name in $(names); do
-    virsh -q destroy "$name" > /dev/null 2>&1
-    virsh -q undefine "$name" > /dev/null 2>&1
+    virsh -q -c "$REAL_URI" destroy "$name" > /dev/null 2>&1
+    virsh -q -c "$REAL_URI" undefine "$name" > /dev/null 2>&1
 done
 rm -f "$POOL_DIR"/bench-*
 sync
@@ -80,9 +82,9 @@ real_end() {
     "$KVMCTL" -q delete instances -l "$REAL_LABEL" --force -y > /dev/null
     [[ ! -x $BENCH_DIR/remove ]] || "$BENCH_DIR/remove"
     "$KVMCTL" -q delete image bench > /dev/null
-    virsh -q pool-destroy "$REAL" > /dev/null
-    virsh -q pool-undefine "$REAL" > /dev/null
-    virsh -q net-destroy "$REAL" > /dev/null
-    virsh -q net-undefine "$REAL" > /dev/null
+    virsh -q -c "$REAL_URI" pool-destroy "$REAL" > /dev/null
+    virsh -q -c "$REAL_URI" pool-undefine "$REAL" > /dev/null
+    virsh -q -c "$REAL_URI" net-destroy "$REAL" > /dev/null
+    virsh -q -c "$REAL_URI" net-undefine "$REAL" > /dev/null
     rm -rf --one-file-system "$POOL_DIR"
 }
