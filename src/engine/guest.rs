@@ -294,12 +294,14 @@ impl Console {
     /// # Errors
     /// When there is no terminal or the connection breaks.
     pub fn run(self) -> Result<()> {
-        let terminal = Terminal::raw()
+        // Kept here and not by the thread: it must be put back also when the guest ends first.
+        let _terminal = Terminal::raw()
             .map_err(|e| Error::usage("the console needs a terminal").caused_by(e))?;
         let input = self.stream.clone();
         std::thread::spawn(move || {
-            // The process ends with the other direction; a broken pipe here is no news.
-            let _ = terminal.read_until_escape(|bytes| input.send(bytes).is_ok());
+            // A broken pipe is no news: the other direction ends too.
+            let _ = Terminal::read_until_escape(|bytes| input.send(bytes).is_ok());
+            input.close();
         });
         Terminal::copy_out(|| self.stream.receive().ok().filter(|b| !b.is_empty()))
             .map_err(|e| Error::failed("the console broke").caused_by(e))

@@ -42,7 +42,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When reading fails.
-    pub fn read_until_escape(&self, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+    pub fn read_until_escape(mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         let mut typed = [0; 256];
         loop {
             let got = io::stdin().lock().read(&mut typed)?;
