@@ -46,13 +46,18 @@ install_and_build() {
 
 have() { kvmctl get "$@" >/dev/null 2>&1; }
 
+# The catalogue's images are objects too; only some of them are on this host.
+have_image() {
+    [[ $(kvmctl get image "$IMAGE" -o jsonpath='{.status.cached}' 2>/dev/null) == true ]]
+}
+
 # Remember what is ours to take away again: --clean must not delete an image
 # that was there before.
 remember() { mkdir -p "$STATE" && touch "$STATE/made-$1"; }
 made() { [[ -e $STATE/made-$1 ]]; }
 
 get_image() {
-    if have image "$IMAGE"; then
+    if have_image; then
         step "image $IMAGE is there"
         return
     fi
