@@ -51,7 +51,12 @@ pub fn run(world: &World) -> Result<Rebuilt> {
     images(world, &mut rebuilt)?;
     let store = world.store()?;
     for brief in world.host()?.domain_briefs()? {
-        let domain = world.host()?.domain_by_uid(brief.uid)?;
+        let domain = match world.host()?.domain_by_uid(brief.uid) {
+            Ok(domain) => domain,
+            // Deleted meanwhile.
+            Err(e) if e.is_not_found() => continue,
+            Err(e) => return Err(e.into()),
+        };
         let Some(metadata) = domain.metadata_config()?.filter(|m| m.uid == brief.uid) else {
             continue;
         };

@@ -218,7 +218,12 @@ fn used_ranges(world: &World) -> Result<Vec<Ipv4Net>> {
     let host = world.host()?;
     let mut used = Vec::new();
     for network in host.networks()? {
-        used.extend(network.definition()?.subnet());
+        match network.definition() {
+            Ok(definition) => used.extend(definition.subnet()),
+            // Undefined meanwhile.
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
     }
     if host.is_local() {
         used.extend(crate::host::routes());

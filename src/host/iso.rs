@@ -8,6 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::cloudinit::iso_read;
+
 use super::command::{HostError, Tool};
 
 /// The tool that makes the image, found once.
@@ -66,7 +68,13 @@ impl IsoMaker {
         let dir = Workshop::new().map_err(|e| self.io(e))?;
         let out = dir.path().join("seed.iso");
         self.make(files, label, &out)?;
-        std::fs::read(&out).map_err(|e| self.io(e))
+        let image = std::fs::read(&out).map_err(|e| self.io(e))?;
+        // A guest with an unreadable seed would boot unconfigured and never say why.
+        match iso_read::read(&image) {
+            Ok(medium) if medium.label == label && medium.files == *files => Ok(image),
+            Ok(_) => Err(self.garbage("the image does not hold the files it was given".to_owned())),
+            Err(e) => Err(self.garbage(format!("the image is not one: {e}"))),
+        }
     }
 
     /// Returns the path of the tool, for `--explain-plan` and `doctor`.
@@ -101,6 +109,11 @@ impl IsoMaker {
         args.push(out.as_os_str());
         args.push(std::ffi::OsStr::new("."));
         self.tool.run(&args, b"", Some(dir.path())).map(drop)
+    }
+
+    fn garbage(&self, what: String) -> HostError {
+        let program = self.tool.path().display().to_string();
+        HostError::Garbage { program, what }
     }
 
     fn io(&self, source: std::io::Error) -> HostError {
@@ -184,7 +197,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::cloudinit::{LABEL, iso_read};
+    use crate::cloudinit::LABEL;
 
     fn makers() -> Vec<IsoMaker> {
         let find = |name| IsoMaker::with(Tool::find(&[name], name).unwrap());
