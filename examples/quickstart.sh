@@ -69,7 +69,13 @@ get_image() {
     step "no download: building $IMAGE from packages"
     host_install_packages image
     build_image
-    kvmctl images import "$CACHE/$IMAGE.qcow2" --name "$IMAGE"
+    kvmctl images import "$CACHE/$IMAGE.qcow2" --name "$IMAGE" --default-user "$(built_user)"
+}
+
+# The builder makes the host's own distribution, and Debian on the others.
+built_user() {
+    # shellcheck source=/dev/null
+    (. /etc/os-release && [[ $ID == ubuntu ]] && echo ubuntu) || echo debian
 }
 
 build_image() {
