@@ -87,11 +87,13 @@ impl Ctx {
     pub(crate) fn world(&self) -> Result<&World> {
         let open = || {
             let (settings, paths) = self.resolve()?;
-            let by_default = settings.is_default();
+            let undecided = settings.is_default() && !config::is_recorded(&paths);
             let world = World::new(settings, paths)?;
-            if by_default && world.settings().uri == config::SESSION_URI {
-                self.ui
-                    .status("Using qemu:///session: you have no permission for qemu:///system.");
+            if undecided && world.settings().uri == config::SESSION_URI {
+                self.ui.status(
+                    "Using qemu:///session from now on: you have no permission for qemu:///system.\n\
+                     (kvmctl config set-context default --uri qemu:///system changes that.)",
+                );
             }
             Ok(world)
         };

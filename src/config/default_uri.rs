@@ -141,6 +141,11 @@ pub fn default_uri(paths: &Paths) -> DefaultUri {
     recorded(&paths.default_uri_file()).unwrap_or_else(|| decide(&Facts::gather()))
 }
 
+/// Returns whether the caller's default has been decided and written down.
+pub fn is_recorded(paths: &Paths) -> bool {
+    recorded(&paths.default_uri_file()).is_some()
+}
+
 /// Reads the decision; one that does not parse is made anew, since nothing is lost by that.
 fn recorded(file: &Path) -> Option<DefaultUri> {
     let text = std::fs::read_to_string(file).ok()?;

@@ -12,7 +12,7 @@ mod resolve;
 
 pub use default_uri::{
     Decision, DefaultUri, Facts, SESSION_URI, SYSTEM_URI, SocketFact, decide, default_uri, forget,
-    record,
+    is_recorded, record,
 };
 pub use edit::{ContextChange, ContextRow, IMPLICIT_CONTEXT};
 pub use error::ConfigError;

@@ -135,10 +135,10 @@ fn ssh_to(world: &World, key: &ObjectKey, user: Option<&str>) -> Result<(Ssh, Ss
         .store_for_reading()?
         .get::<InstanceRecord>(&domain.uid())?;
     let instance = world.instance(&key.name)?;
-    let address = instance.status.and_then(|s| s.address).ok_or_else(|| {
-        Error::conflict(format!("{key} has no address that ssh could use"))
-            .hint(format!("kvmctl console {}", key.name))
-    })?;
+    let address = instance
+        .status
+        .and_then(|s| s.address)
+        .ok_or_else(|| no_address(key, record.as_ref()))?;
     let ours = own_key(world)?;
     let user = user
         .map(str::to_owned)
@@ -152,6 +152,21 @@ fn ssh_to(world: &World, key: &ObjectKey, user: Option<&str>) -> Result<(Ssh, Ss
         jump: jump(world.host()?.uri()),
     };
     Ok((Ssh::find()?, target))
+}
+
+fn no_address(key: &ObjectKey, record: Option<&InstanceRecord>) -> Error {
+    let user_mode = |r: &InstanceRecord| {
+        let mut nics = r.nics.iter();
+        nics.any(|n| n.network == super::instances::USER_NETWORK)
+    };
+    let error = Error::conflict(format!("{key} has no address that ssh could use"));
+    let error = match record.is_some_and(user_mode) {
+        true => error
+            .caused_by("it is in QEMU's user-mode network, which nothing reaches from outside")
+            .hint(format!("kvmctl exec {} -- COMMAND", key.name)),
+        false => error,
+    };
+    error.hint(format!("kvmctl console {}", key.name))
 }
 
 /// Guests of a remote host are reached through it.

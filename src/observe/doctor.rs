@@ -93,7 +93,8 @@ pub fn run(settings: &Settings, world: Result<&World>) -> Report {
             socket_mode(&mut report);
         }
     }
-    tools(&mut report);
+    let local = opened.is_err() || opened.is_ok_and(|(_, host)| host.is_local());
+    tools(&mut report, if local { &[HERE, ON_HOST] } else { &[HERE] });
     report
 }
 
@@ -341,59 +342,74 @@ fn socket_mode(report: &mut Report) {
     }
 }
 
-fn tools(report: &mut Report) {
-    let needed: [(&str, &[&str], &str, &str, Level); 7] = [
-        (
-            "iso",
-            &["genisoimage", "mkisofs", "xorriso"],
-            "genisoimage",
-            "makes the cloud-init seeds",
-            Level::Failed,
-        ),
-        (
-            "qemu-img",
-            &["qemu-img"],
-            "qemu-utils",
-            "is used by libvirt to make disks",
-            Level::Failed,
-        ),
-        (
-            "dnsmasq",
-            &["dnsmasq"],
-            "dnsmasq-base",
-            "gives guests their addresses",
-            Level::Failed,
-        ),
-        (
-            "iptables",
-            &["iptables"],
-            "iptables",
-            "lets guests out",
-            Level::Warning,
-        ),
-        (
-            "nft",
-            &["nft"],
-            "nftables",
-            "is the other firewall that libvirt may use",
-            Level::Warning,
-        ),
-        (
-            "ssh",
-            &["ssh"],
-            "openssh-client",
-            "logs in to guests",
-            Level::Warning,
-        ),
-        (
-            "nginx",
-            &["nginx"],
-            "nginx-light",
-            "will serve load balancers",
-            Level::Warning,
-        ),
-    ];
-    for (name, names, package, what, level) in needed {
+/// A tool: its check, the programs that will do, their package, what it does, what its lack means.
+type Needed = (
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    &'static str,
+    Level,
+);
+
+/// Tools that kvmctl itself calls, wherever libvirt is.
+const HERE: &[Needed] = &[
+    (
+        "iso",
+        &["genisoimage", "mkisofs", "xorriso"],
+        "genisoimage",
+        "makes the cloud-init seeds",
+        Level::Failed,
+    ),
+    (
+        "ssh",
+        &["ssh"],
+        "openssh-client",
+        "logs in to guests",
+        Level::Warning,
+    ),
+];
+
+/// Tools of the host that runs the guests.
+const ON_HOST: &[Needed] = &[
+    (
+        "qemu-img",
+        &["qemu-img"],
+        "qemu-utils",
+        "is used by libvirt to make disks",
+        Level::Failed,
+    ),
+    (
+        "dnsmasq",
+        &["dnsmasq"],
+        "dnsmasq-base",
+        "gives guests their addresses",
+        Level::Failed,
+    ),
+    (
+        "iptables",
+        &["iptables"],
+        "iptables",
+        "lets guests out",
+        Level::Warning,
+    ),
+    (
+        "nft",
+        &["nft"],
+        "nftables",
+        "is the other firewall that libvirt may use",
+        Level::Warning,
+    ),
+    (
+        "nginx",
+        &["nginx"],
+        "nginx-light",
+        "will serve load balancers",
+        Level::Warning,
+    ),
+];
+
+fn tools(report: &mut Report, needed: &[&[Needed]]) {
+    for &(name, names, package, what, level) in needed.iter().copied().flatten() {
         match host::find_in_sbin(names, package) {
             Ok(tool) => report.ok(name, format!("{} {what}", tool.path().display())),
             Err(e) => report.push(

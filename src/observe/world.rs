@@ -48,6 +48,7 @@ impl World {
         if settings.undecided {
             match Host::open(&settings.uri) {
                 Ok(opened) => {
+                    let _ = config::record(&paths, &settings.uri);
                     let _ = host.set(Ok(Arc::new(opened)));
                 }
                 Err(e) if e.is_denied() => config::SESSION_URI.clone_into(&mut settings.uri),

@@ -9,6 +9,8 @@ use crate::net::{Mac, Taken, choice, slots};
 use crate::observe::{NetworkFacts, NetworkKind, World};
 use crate::store::{InstanceRecord, Intent, NicRecord, SlotTable};
 
+use super::prepare::USER_NETWORK;
+
 /// What others have, and since when addresses are free.
 struct Used {
     taken: Taken,
@@ -53,7 +55,8 @@ fn foreign(
         Some(mac) => parse_mac(mac)?,
         None => mac_of_uid(uid, number),
     };
-    let network_uid = Some(network.uid);
+    // The user-mode network is no object of libvirt's and has nothing to give back.
+    let network_uid = (network.name != USER_NETWORK).then_some(network.uid);
     Ok(NicRecord {
         network: network.name.clone(),
         network_uid,
@@ -131,6 +134,7 @@ fn used(world: &World, uid: Uid, network: &NetworkFacts) -> Result<Used> {
             &format!("instance/{}", intent.name),
         );
     }
+    taken_by_others(world, uid, network, &mut taken)?;
     for lease in world.host()?.leases(&network.name)? {
         let ours = lease
             .mac
@@ -142,30 +146,32 @@ fn used(world: &World, uid: Uid, network: &NetworkFacts) -> Result<Used> {
         }
     }
     let table = store.get::<SlotTable>(&network.uid)?;
-    if let Some(table) = &table {
-        held(world, uid, table, &mut taken)?;
-    }
     let last_used = table.map(|t| t.last_used()).unwrap_or_default();
     Ok(Used { taken, last_used })
 }
 
-/// A slot whose instance was forgotten is still used by its domain, as long as there is one.
-fn held(world: &World, uid: Uid, table: &SlotTable, taken: &mut Taken) -> Result<()> {
-    let store = world.store()?;
-    let mut unknown = Vec::new();
-    for (ip, holder) in table.used().filter(|(_, holder)| *holder != uid) {
-        let known = store.get::<InstanceRecord>(&holder)?.is_some();
-        if !known {
-            unknown.push((ip, holder));
+/// Adds what domains have that this store knows nothing of: a colleague's, who reaches the same host
+/// with a store of their own, one that was forgotten, or a copy made by hand with its hardware address.
+fn taken_by_others(
+    world: &World,
+    uid: Uid,
+    network: &NetworkFacts,
+    taken: &mut Taken,
+) -> Result<()> {
+    let (host, store) = (world.host()?, world.store()?);
+    for brief in host.domain_briefs()?.iter().filter(|b| b.uid != uid) {
+        if store.get::<InstanceRecord>(&brief.uid)?.is_some() {
+            continue;
         }
-    }
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let briefs = world.host()?.domain_briefs()?;
-    for (ip, holder) in unknown {
-        if let Some(brief) = briefs.iter().find(|b| b.uid == holder) {
-            taken.insert(ip, format!("domain {:?}", brief.name));
+        let definition = match host.domain_by_uid(brief.uid).and_then(|d| d.definition()) {
+            Ok(definition) => definition,
+            Err(e) if e.is_not_found() => continue,
+            Err(e) => return Err(e.into()),
+        };
+        for nic in &definition.devices.interfaces {
+            let mac = nic.mac.as_ref().and_then(|m| m.address.parse().ok());
+            let ip = mac.and_then(|mac| network.address_of(mac));
+            taken.insert_all(ip, &format!("domain {:?}", brief.name));
         }
     }
     Ok(())

@@ -283,14 +283,13 @@ pub(super) fn unknown_reference(what: &str, name: &str, known: &[&str], list: &s
 
 fn networks(world: &World, spec: &InstanceSpec) -> Result<Vec<(NetworkAttachment, NetworkFacts)>> {
     let host = world.host()?;
-    let default = NetworkAttachment {
-        name: world.settings().network.clone(),
-        ip: None,
-        mac: None,
-        model: None,
-    };
     let wanted = if spec.networks.is_empty() {
-        vec![default]
+        vec![NetworkAttachment {
+            name: default_network(world)?,
+            ip: None,
+            mac: None,
+            model: None,
+        }]
     } else {
         spec.networks.clone()
     };
@@ -324,6 +323,17 @@ fn networks(world: &World, spec: &InstanceSpec) -> Result<Vec<(NetworkAttachment
         found.push((attachment, NetworkFacts::read(&network.definition()?)?));
     }
     Ok(found)
+}
+
+/// The context's network; where a daemon without rights has none of that name, and could make none,
+/// QEMU's own.
+fn default_network(world: &World) -> Result<String> {
+    let (host, name) = (world.host()?, &world.settings().network);
+    match host.network(name) {
+        Err(e) if e.is_not_found() && host.is_session() => Ok(USER_NETWORK.to_owned()),
+        // What is wrong with it is said where all networks are looked at.
+        _ => Ok(name.clone()),
+    }
 }
 
 fn env(world: &World, spec: &InstanceSpec) -> Result<Vec<EnvEntry>> {
