@@ -7,6 +7,7 @@
     reason = "the program under test is run as its users run it"
 )]
 
+mod callers;
 mod layering;
 mod support;
 mod tier1;

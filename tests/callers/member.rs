@@ -1,0 +1,157 @@
+//! A member of the libvirt group shares root's world: daemon, pool, network and store.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::host::{PrivateHost, Socket, Who, guest_turn};
+
+const POOL: &str = "varlib/libvirt/images";
+
+#[test]
+fn the_whole_main_path_in_the_world_that_root_set_up() {
+    let host = PrivateHost::start(Socket::Group);
+    let _turn = guest_turn();
+    let root = |args: &[&str]| host.kvmctl(Who::Root, args);
+    let member = |args: &[&str]| host.kvmctl(Who::Member, args);
+
+    root(&["setup", "--yes", "--cidr", "10.215.0.0/24"]).ok();
+    member(&["get", "instances"]).ok().never_says("session");
+    member(&["doctor"]).ok();
+    let image = host.path("images/debian-12.qcow2").display().to_string();
+    member(&[
+        "images",
+        "import",
+        &image,
+        "--name",
+        "debian",
+        "--default-user",
+        "debian",
+    ])
+    .ok();
+    let create = [
+        "instances",
+        "create",
+        "web",
+        "--image",
+        "debian",
+        "--type",
+        "basic-1",
+        "--wait",
+        "--timeout",
+        "10m",
+    ];
+    member(&create).ok();
+    store_is_the_groups(&host);
+
+    member(&["exec", "web", "--", "hostname"])
+        .ok()
+        .prints("web");
+    member(&["ssh", "web", "--", "id", "-un"])
+        .ok()
+        .prints("debian");
+    member(&["logs", "web"]).ok().prints("Linux version");
+    member(&["logs", "web", "--qemu"]).code(1).says("only root");
+    // Whoever of the two comes next goes on with what the other one made.
+    root(&["get", "instance", "web", "-o", "name"])
+        .ok()
+        .prints("instance/web");
+    root(&["ssh", "web", "--", "true"]).ok();
+    root(&["label", "instance", "web", "by=root"]).ok();
+    member(&["label", "instance", "web", "by=member", "--overwrite"]).ok();
+    root(&["instances", "stop", "web", "--timeout", "120s"]).ok();
+    member(&["instances", "start", "web"]).ok();
+    member(&["delete", "instance", "web", "--now"]).ok();
+
+    assert_eq!(host.guest_files(POOL), Vec::<String>::new());
+    nothing_left(&host);
+}
+
+/// A lease is given back by whoever deletes, without any right.
+#[test]
+fn a_member_gives_the_lease_back() {
+    let host = PrivateHost::start(Socket::Group);
+    let _turn = guest_turn();
+    let member = |args: &[&str]| host.kvmctl(Who::Member, args);
+    host.kvmctl(Who::Root, &["setup", "--yes", "--cidr", "10.215.0.0/24"])
+        .ok();
+    let image = host.path("images/tiny.qcow2").display().to_string();
+    member(&["images", "import", &image, "--name", "tiny"]).ok();
+    let create = [
+        "instances",
+        "create",
+        "small",
+        "--image",
+        "tiny",
+        "--cpus",
+        "1",
+        "--memory",
+        "128Mi",
+        "--no-wait",
+    ];
+    member(&create).ok();
+    let begin = std::time::Instant::now();
+    while !leases(&host).contains("10.215.0.") {
+        assert!(begin.elapsed().as_secs() < 120, "no lease");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    member(&["delete", "instance", "small", "--now"]).ok();
+    nothing_left(&host);
+}
+
+fn leases(host: &PrivateHost) -> String {
+    let argv = [
+        "virsh",
+        "-q",
+        "-c",
+        "qemu:///system",
+        "net-dhcp-leases",
+        "default",
+    ];
+    host.run(Who::Root, &argv).ok().out
+}
+
+fn nothing_left(host: &PrivateHost) {
+    assert_eq!(leases(host).trim(), "");
+    let domains = [
+        "virsh",
+        "-q",
+        "-c",
+        "qemu:///system",
+        "list",
+        "--all",
+        "--name",
+    ];
+    assert_eq!(host.run(Who::Root, &domains).ok().out.trim(), "");
+}
+
+/// Each file belongs to the group, whoever made it, and nobody else reads any.
+fn store_is_the_groups(host: &PrivateHost) {
+    let store = host.path("varlib/kvmctl");
+    let group = std::fs::metadata(host.path("run/libvirt/libvirt-sock"))
+        .unwrap()
+        .gid();
+    let mut folders = vec![store];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        let meta = std::fs::metadata(&folder).unwrap();
+        assert_eq!(
+            (meta.permissions().mode() & 0o7777, meta.gid()),
+            (0o2770, group),
+            "{folder:?}"
+        );
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let meta = std::fs::metadata(&path).unwrap();
+            assert_eq!(
+                (meta.permissions().mode() & 0o7777, meta.gid()),
+                (0o660, group),
+                "{path:?}"
+            );
+            files += 1;
+        }
+    }
+    assert!(files > 5, "{files}");
+}
