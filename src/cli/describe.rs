@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::args::SelectArgs;
 use super::context::Ctx;
+use super::get::looked_again;
 use super::targets::Targets;
 use crate::api::{Kind, Object, ObjectKey};
 use crate::error::Result;
@@ -40,7 +41,9 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: DescribeArgs) -> Result<(
         if number > 0 {
             ctx.ui().out_line("\n")?;
         }
-        let described = ctx.world()?.describe(key)?;
+        let world = ctx.world()?;
+        looked_again(world, world.get(key)?)?;
+        let described = world.describe(key)?;
         output::describe(ctx.ui(), &described)?;
     }
     Ok(())

@@ -7,11 +7,12 @@ use clap::Args;
 use super::args::{FileArgs, ListArgs, SelectArgs};
 use super::context::Ctx;
 use super::targets::Targets;
-use crate::api::{Kind, Object, ObjectKey};
+use crate::api::{Instance, Kind, Object, ObjectKey};
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::libvirt::EventWaiter;
-use crate::observe::{Depth, Scope};
-use crate::output::{self, Group, PrintRequest};
+use crate::observe::{Depth, Scope, World};
+use crate::output::{self, Group, OutputFormat, PrintRequest};
 
 /// What to list and how.
 #[derive(Debug, Clone, Args)]
@@ -35,6 +36,11 @@ pub(crate) struct GetArgs {
 
 /// How often a watch looks at what has no events.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a listing lets booting guests say that they are ready.
+const LIST_PATIENCE: Duration = Duration::from_millis(400);
+/// The same for an object that was named.
+const SINGLE_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// What a run came to: the groups, and what was not found.
 struct Found {
@@ -110,6 +116,9 @@ fn find(
             let mut groups = Vec::new();
             for &kind in kinds {
                 let mut objects = world.list(kind, scope, depth)?;
+                if request.format != OutputFormat::Name && refresh(world, &objects, LIST_PATIENCE) {
+                    objects = world.list(kind, scope, depth)?;
+                }
                 objects.retain(|o| filter.matches(o));
                 groups.push(Group { kind, objects });
             }
@@ -135,7 +144,7 @@ fn by_name(ctx: &Ctx, keys: &[ObjectKey], lenient: bool) -> Result<(Vec<Object>,
     let (mut objects, mut missing) = (Vec::new(), Vec::new());
     for key in keys {
         match ctx.world()?.get(key) {
-            Ok(object) => objects.push(object),
+            Ok(object) => objects.push(looked_again(ctx.world()?, object)?),
             Err(e) if e.kind() == crate::error::Kind::NotFound => {
                 if !lenient {
                     missing.push(e);
@@ -145,6 +154,28 @@ fn by_name(ctx: &Ctx, keys: &[ObjectKey], lenient: bool) -> Result<(Vec<Object>,
         }
     }
     Ok((objects, missing))
+}
+
+/// Lets guests that are booting say whether they are ready; true if any has news.
+fn refresh(world: &World, objects: &[Object], budget: Duration) -> bool {
+    let instances: Vec<&Instance> = objects
+        .iter()
+        .filter_map(|object| match object {
+            Object::Instance(instance) => Some(instance.as_ref()),
+            _ => None,
+        })
+        .collect();
+    engine::refresh_ready(world, &instances, budget)
+}
+
+/// Looks at a named object again if its guest has news.
+pub(super) fn looked_again(world: &World, object: Object) -> Result<Object> {
+    match object.key() {
+        Some(key) if refresh(world, std::slice::from_ref(&object), SINGLE_PATIENCE) => {
+            world.get(&key)
+        }
+        _ => Ok(object),
+    }
 }
 
 fn grouped(objects: Vec<Object>) -> Vec<Group> {

@@ -26,7 +26,8 @@ pub use batch::{Batch, run_all};
 pub use executor::{Worker, execute};
 pub use goal::{Goal, wait_for};
 pub use instances::{
-    Change, Sides, StopOptions, adopt, change_spec, forget, lifecycle, printable, wait_ready,
+    Change, Sides, StopOptions, adopt, change_spec, forget, lifecycle, printable, refresh_ready,
+    wait_ready,
 };
 pub use operate::{Tell, apply, change_meta, delete, manifest_of, sides};
 pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, WIDTH};

@@ -14,8 +14,11 @@ mod lifecycle;
 mod metadata;
 mod prepare;
 mod ready;
+mod refresh;
 mod resume;
+mod scrub;
 mod spec;
+mod verdict;
 mod worker;
 
 pub use apply::{Sides, change_spec};
@@ -26,6 +29,7 @@ pub use lifecycle::{Change, StopOptions, lifecycle};
 pub use metadata::{adopt, forget};
 pub(in crate::engine) use prepare::USER_NETWORK;
 pub use ready::wait_ready;
+pub use refresh::refresh_ready;
 pub(super) use spec::mark;
 pub use spec::printable;
 

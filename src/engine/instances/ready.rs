@@ -3,28 +3,25 @@
 //! Nothing is polled: lines come from the port, lifecycle changes as events. Where no reporter speaks,
 //! the serial log tells whether there is cloud-init at all.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use crate::api::{ConditionStatus, ObjectKey, Reporter, Span, Timestamp, Uid};
+use crate::api::{ConditionStatus, ObjectKey, Reporter, Span};
 use crate::cloudinit::serial::{self, SerialState};
-use crate::cloudinit::{PORT_NAME, Report, Seed, Verdict as Says, parse_line};
+use crate::cloudinit::{PORT_NAME, Report, Verdict as Says, parse_line};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::libvirt::{
-    Domain, EventKind, EventWaiter, Line, LineReader, ObjectMetadata, StopCause, Waited,
-};
+use crate::libvirt::{Domain, EventKind, EventWaiter, Line, LineReader, StopCause, Waited};
 use crate::observe::World;
-use crate::plan::instance::VolumeRef;
-use crate::store::{InstanceRecord, STORE_WAIT, SeedState, Verdict};
+use crate::store::Verdict;
 
-use super::metadata::{note, warn};
-use super::worker::upload_seed;
+use super::metadata::warn;
+use super::verdict::{addressed, as_result, of_report, of_serial, reserved, settle};
 
 /// How often the serial log is looked at while the guest is silent.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a guest may show a login prompt without a reporter before it counts as one without
 /// cloud-init.
-const SILENCE: Duration = Duration::from_secs(15);
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
 
 /// What is known of a boot so far.
 struct Watch<'w> {
@@ -118,8 +115,8 @@ impl Watch<'_> {
                 let report = parse_line(&text)?;
                 self.heard = true;
                 self.progress(&report, reporter);
-                let verdict = verdict_of(&report, &self.domain)?;
-                if verdict.ready == ConditionStatus::True && !self.addressed(&report) {
+                let verdict = of_report(&report, &self.domain)?;
+                if verdict.ready == ConditionStatus::True && !addressed(self.reserved, &report) {
                     "cloud-init is done, the guest has no address yet".clone_into(&mut self.last);
                     return None;
                 }
@@ -144,15 +141,6 @@ impl Watch<'_> {
             reporter.phase(self.key, &text);
             self.last = text;
         }
-    }
-
-    /// Returns whether the guest has the address that was reserved for it, where one was.
-    fn addressed(&self, report: &Report) -> bool {
-        let Some(ip) = self.reserved else { return true };
-        report
-            .nics
-            .iter()
-            .any(|nic| nic.addresses.contains(&IpAddr::V4(ip)))
     }
 
     fn check_events(&self) -> Result<()> {
@@ -190,101 +178,37 @@ impl Watch<'_> {
     /// Reads the serial log of a guest whose reporter is silent.
     fn serial(&mut self, reporter: &dyn Reporter) -> Result<Option<Verdict>> {
         let log = super::super::guest::serial_log(self.world, self.key, 256 << 10)?;
-        Ok(match serial::read(&log) {
-            SerialState::Silent => None,
+        let state = serial::read(&log);
+        match &state {
             SerialState::Booting { stage } => {
-                let text =
-                    stage.map_or_else(|| "booting".to_owned(), |s| format!("cloud-init: {s}"));
+                let booting = || "booting".to_owned();
+                let text = stage
+                    .as_ref()
+                    .map_or_else(booting, |s| format!("cloud-init: {s}"));
                 if text != self.last {
                     reporter.phase(self.key, &text);
                     self.last = text;
                 }
-                None
             }
             SerialState::Crashed { message } => {
                 return Err(self.ended(&format!("the guest's kernel panicked: {message}")));
             }
-            // The reporter ends first where there is one; give it the time.
-            SerialState::Finished { .. } if self.silent_long_enough() => {
-                Some(self.verdict(ConditionStatus::True, "done", "CloudInitDone", None))
-            }
-            SerialState::Failed { errors } if self.silent_long_enough() => {
-                let message = errors
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("; ");
-                Some(self.verdict(
-                    ConditionStatus::False,
-                    "error",
-                    "CloudInitFailed",
-                    Some(message),
-                ))
-            }
-            SerialState::NoCloudInit if self.silent_long_enough() => Some(self.verdict(
-                ConditionStatus::False,
-                "absent",
-                "NoCloudInit",
-                Some("the guest came up and cloud-init never spoke: the image has none".to_owned()),
-            )),
-            _ => None,
-        })
+            _ => {}
+        }
+        // The reporter ends first where there is one; give it the time.
+        let verdict = of_serial(&state, &self.domain);
+        Ok(verdict.filter(|_| self.silent_long_enough()))
     }
 
     fn silent_long_enough(&mut self) -> bool {
         self.login_seen.get_or_insert_with(Instant::now).elapsed() >= SILENCE
     }
 
-    fn verdict(
-        &self,
-        ready: ConditionStatus,
-        status: &str,
-        reason: &str,
-        message: Option<String>,
-    ) -> Verdict {
-        Verdict {
-            ready,
-            status: Some(status.to_owned()),
-            reason: Some(reason.to_owned()),
-            message,
-            domain_id: self.domain.run_id(),
-            boot_id: None,
-            since: Timestamp::now(),
-        }
-    }
-
-    /// Writes the verdict down, and takes the secrets out of the seed of a guest that is well.
     fn settle(&mut self, (verdict, report): (Verdict, Option<Report>)) -> Result<()> {
         // The port is given back before anything else is done.
         self.lines = None;
-        let ready = verdict.ready == ConditionStatus::True;
-        let uid = Some(self.domain.uid());
-        if ready && report.is_some_and(|r| r.sealed) {
-            // Before the verdict, so that a run that is killed meanwhile is repeated by the next.
-            if let Err(error) = scrub_seed(self.world, self.key, &self.domain) {
-                let why = format!("the seed still holds secrets: {error}");
-                warn(self.world, self.key, uid, "SeedNotScrubbed", &why);
-            }
-        }
-        record_verdict(self.world, &self.domain, &verdict)?;
-        match verdict.ready {
-            ConditionStatus::True => {
-                note(
-                    self.world,
-                    self.key,
-                    uid,
-                    "Ready",
-                    "cloud-init finished well",
-                );
-            }
-            _ => warn(
-                self.world,
-                self.key,
-                uid,
-                verdict.reason.as_deref().unwrap_or("NotReady"),
-                verdict.message.as_deref().unwrap_or_default(),
-            ),
-        }
+        let sealed = report.is_some_and(|r| r.sealed);
+        settle(self.world, self.key, &self.domain, &verdict, sealed)?;
         as_result(self.key, &verdict)
     }
 
@@ -304,168 +228,4 @@ impl Watch<'_> {
             self.key
         ))
     }
-}
-
-/// Returns the address that was reserved for an instance.
-fn reserved(world: &World, uid: Uid) -> Result<Option<Ipv4Addr>> {
-    let record = world.store_for_reading()?.get::<InstanceRecord>(&uid)?;
-    Ok(record.and_then(|r| r.nics.iter().find_map(|n| n.ip)))
-}
-
-/// Turns a report into a verdict, once there is one.
-fn verdict_of(report: &Report, domain: &Domain) -> Option<Verdict> {
-    let make = |ready, status: &str, reason: &str, message| {
-        Some(Verdict {
-            ready,
-            status: Some(status.to_owned()),
-            reason: Some(reason.to_owned()),
-            message,
-            domain_id: domain.run_id(),
-            boot_id: Some(report.boot_id.clone()),
-            since: Timestamp::now(),
-        })
-    };
-    match &report.verdict {
-        Says::Running { .. } => None,
-        Says::Failed { errors } => {
-            let text = errors
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ");
-            make(
-                ConditionStatus::False,
-                "error",
-                "CloudInitFailed",
-                Some(text),
-            )
-        }
-        Says::Done => make(ConditionStatus::True, "done", "CloudInitDone", None),
-        Says::Disabled => make(
-            ConditionStatus::False,
-            "disabled",
-            "CloudInitDisabled",
-            Some("cloud-init is switched off in this image".to_owned()),
-        ),
-    }
-}
-
-fn as_result(key: &ObjectKey, verdict: &Verdict) -> Result<()> {
-    if verdict.ready == ConditionStatus::True {
-        return Ok(());
-    }
-    let reason = verdict.reason.as_deref().unwrap_or("NotReady");
-    let error = Error::failed(format!("{key} is not Ready: {reason}"));
-    let causes = verdict.message.iter().flat_map(|m| m.split("; "));
-    let hint = format!("kvmctl logs {} --cloud-init", key.name);
-    Err(causes.fold(error, |e, cause| e.caused_by(cause)).hint(hint))
-}
-
-/// Writes the verdict into the live metadata, where it goes with the run, and into the listing.
-fn record_verdict(world: &World, domain: &Domain, verdict: &Verdict) -> Result<()> {
-    let uid = domain.uid();
-    let text = serde_json::to_string(verdict)
-        .map_err(|e| Error::failed("cannot write the verdict").caused_by(e))?;
-    if let Some(metadata) = domain.metadata_live()?.filter(|m| m.uid == uid) {
-        domain.set_metadata_live(&ObjectMetadata {
-            verdict: Some(text),
-            ..metadata
-        })?;
-    }
-    world.store()?.update_index(|index| {
-        if let Some(row) = index.rows.get_mut(&uid) {
-            row.verdict = Some(verdict.clone());
-        }
-    })?;
-    Ok(())
-}
-
-/// Replaces the seed by one of the same identity without secrets. Where an earlier run was killed,
-/// this one goes on.
-fn scrub_seed(world: &World, key: &ObjectKey, domain: &Domain) -> Result<()> {
-    let store = world.store()?;
-    let _object = store.lock_object(key.kind, key.name.as_str(), STORE_WAIT)?;
-    let Some(mut record) = store.get::<InstanceRecord>(&domain.uid())? else {
-        return Ok(());
-    };
-    if record.seed != SeedState::Full {
-        return Ok(());
-    }
-    let Some(file) = record
-        .files
-        .iter_mut()
-        .find(|f| f.volume.ends_with("seed.iso"))
-    else {
-        return Ok(());
-    };
-    let old = VolumeRef {
-        pool: file.pool.clone(),
-        name: file.volume.clone(),
-    };
-    let clean = VolumeRef {
-        pool: old.pool.clone(),
-        name: scrubbed_name(&old.name),
-    };
-    let host = world.host()?;
-    if !swap_medium(world, domain, &record, &clean)? {
-        return Ok(());
-    }
-    // It goes before the record is written, because the record is what leads to it.
-    if let Some(volume) = host.pool(&old.pool)?.find_volume(&old.name)? {
-        volume.delete()?;
-    }
-    for file in &mut record.files {
-        if file.volume == old.name {
-            file.volume.clone_from(&clean.name);
-        }
-    }
-    record.seed = SeedState::Scrubbed;
-    let lock = store.lock(STORE_WAIT)?;
-    store.put(&record)?;
-    drop(lock);
-    note(
-        world,
-        key,
-        Some(record.uid),
-        "SeedScrubbed",
-        "the seed holds no secrets any more",
-    );
-    Ok(())
-}
-
-/// Puts the clean seed into the drive, unless it is there already; tells whether it is there.
-fn swap_medium(
-    world: &World,
-    domain: &Domain,
-    record: &InstanceRecord,
-    clean: &VolumeRef,
-) -> Result<bool> {
-    let host = world.host()?;
-    let definition = domain.definition()?;
-    let Some(cdrom) = definition.cdrom() else {
-        return Ok(false);
-    };
-    let pool = host.pool(&clean.pool)?;
-    let inserted = match pool.find_volume(&clean.name)? {
-        Some(volume) => {
-            let path = volume.path()?;
-            let live = domain.live()?;
-            let in_both = [&definition, &live];
-            let in_both = in_both.map(|xml| xml.cdrom().and_then(|c| c.path()));
-            in_both.iter().all(|medium| *medium == Some(path.as_str()))
-        }
-        None => false,
-    };
-    if !inserted {
-        let input = super::seed_input_of(world, record)?;
-        upload_seed(host, clean, &Seed::sanitized(&input))?;
-        let path = pool.volume(&clean.name)?.path()?;
-        domain.change_medium(&cdrom.with_medium(std::path::Path::new(&path)))?;
-    }
-    Ok(true)
-}
-
-/// The clean seed lies beside the first one, because a medium in use cannot be written over.
-fn scrubbed_name(full: &str) -> String {
-    full.replace(".seed.iso", ".clean.seed.iso")
 }

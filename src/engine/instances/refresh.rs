@@ -1,0 +1,155 @@
+//! A look at guests that are booting, so that a listing says Ready although nobody waited for it.
+//!
+//! Every guest is asked on its own thread and all have the same short deadline. What could not be
+//! found out in time is left as it was: a listing never fails and never hangs because of a guest.
+
+use std::time::{Duration, Instant};
+
+use super::ready::SILENCE;
+use super::verdict::{addressed, of_report, of_serial, reserved, settle};
+use crate::api::{ConditionStatus, Instance, Kind, ObjectKey, Phase, Timestamp};
+use crate::cloudinit::{PORT_NAME, Report, parse_line, serial};
+use crate::error::Result;
+use crate::libvirt::{Domain, Driver, Line};
+use crate::observe::World;
+use crate::store::Verdict;
+
+/// How many guests one listing asks: the youngest, because an old one that never spoke will not.
+const MOST: usize = 32;
+
+/// Asks those of the instances that run and have not said yet whether they are ready, and returns
+/// whether any has now.
+pub fn refresh_ready(world: &World, instances: &[&Instance], budget: Duration) -> bool {
+    let deadline = Instant::now() + budget;
+    let mut booting: Vec<&Instance> = instances
+        .iter()
+        .copied()
+        .filter(|i| is_booting(i))
+        .collect();
+    let guests_run = world.host().is_ok_and(|h| h.driver() == Driver::Qemu);
+    // A caller who may not write cannot remember what a guest says.
+    if booting.is_empty() || !guests_run || world.store().is_err() {
+        return false;
+    }
+    booting.sort_by_key(|i| std::cmp::Reverse(i.metadata.creation_timestamp));
+    booting.truncate(MOST);
+    std::thread::scope(|threads| {
+        let asked: Vec<_> = booting
+            .into_iter()
+            .map(|i| threads.spawn(move || ask(world, i, deadline).unwrap_or(false)))
+            .collect();
+        let answers = asked.into_iter().map(|t| t.join().unwrap_or(false));
+        answers.fold(false, |any, settled| any | settled)
+    })
+}
+
+fn is_booting(instance: &Instance) -> bool {
+    let Some(status) = &instance.status else {
+        return false;
+    };
+    let unknown = status
+        .conditions
+        .iter()
+        .any(|c| c.kind == "Ready" && c.status == ConditionStatus::Unknown);
+    status.managed && status.phase == Phase::Running && unknown
+}
+
+fn ask(world: &World, instance: &Instance, deadline: Instant) -> Result<bool> {
+    let (Some(name), Some(uid)) = (&instance.metadata.name, instance.metadata.uid) else {
+        return Ok(false);
+    };
+    let key = ObjectKey::new(Kind::Instance, name.clone());
+    let host = world.host()?;
+    let domain = host.domain_by_uid(uid)?;
+    if let Some(verdict) = world.verdict_of(&domain)? {
+        // The index was rebuilt, or is another caller's.
+        remember(world, &domain, &verdict)?;
+        return Ok(true);
+    }
+    // Who has the port already will settle it.
+    let lines = domain.open_channel(host, PORT_NAME)?;
+    let reserved = reserved(world, uid)?;
+    let mut heard = false;
+    while let Line::Text(text) = lines.next(deadline) {
+        let Some(report) = parse_line(&text) else {
+            continue;
+        };
+        heard = true;
+        let settled = of_report(&report, &domain)
+            .filter(|v| v.ready != ConditionStatus::True || addressed(reserved, &report));
+        if let Some(verdict) = settled {
+            // The port is given back before anything else is done.
+            drop(lines);
+            return finish(world, &key, &domain, &verdict, Some(&report));
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    drop(lines);
+    if heard {
+        return Ok(false);
+    }
+    silent(world, &key, &domain)
+}
+
+/// Looks at the console of a guest whose reporter does not speak. It counts only if it looked the same
+/// a while ago, because a reporter may be about to start; when that was is kept in the index.
+fn silent(world: &World, key: &ObjectKey, domain: &Domain) -> Result<bool> {
+    let log = super::super::guest::serial_log(world, key, 256 << 10)?;
+    let Some(verdict) = of_serial(&serial::read(&log), domain) else {
+        return Ok(false);
+    };
+    let known = world.store()?.load_index().rows.remove(&domain.uid());
+    let since = known
+        .and_then(|row| row.verdict)
+        .filter(|v| v.domain_id == domain.run_id())
+        .map(|v| v.since);
+    match since {
+        Some(since) if age(since) >= SILENCE => finish(world, key, domain, &verdict, None),
+        Some(_) => Ok(false),
+        None => {
+            let first_look = Verdict {
+                ready: ConditionStatus::Unknown,
+                status: None,
+                reason: Some("Booting".to_owned()),
+                message: None,
+                ..verdict
+            };
+            remember(world, domain, &first_look)?;
+            Ok(false)
+        }
+    }
+}
+
+fn age(since: Timestamp) -> Duration {
+    let seconds = Timestamp::now().as_second() - since.as_second();
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+fn finish(
+    world: &World,
+    key: &ObjectKey,
+    domain: &Domain,
+    verdict: &Verdict,
+    report: Option<&Report>,
+) -> Result<bool> {
+    settle(
+        world,
+        key,
+        domain,
+        verdict,
+        report.is_some_and(|r| r.sealed),
+    )?;
+    Ok(true)
+}
+
+fn remember(world: &World, domain: &Domain, verdict: &Verdict) -> Result<()> {
+    let uid = domain.uid();
+    world.store()?.update_index(|index| {
+        if let Some(row) = index.rows.get_mut(&uid) {
+            row.verdict = Some(verdict.clone());
+        }
+    })?;
+    Ok(())
+}
