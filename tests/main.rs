@@ -7,6 +7,8 @@
     reason = "the program under test is run as its users run it"
 )]
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 mod callers;
 mod layering;
 mod support;
