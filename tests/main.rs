@@ -6,7 +6,6 @@
     clippy::disallowed_types,
     reason = "the program under test is run as its users run it"
 )]
-
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod callers;
