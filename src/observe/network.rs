@@ -43,7 +43,11 @@ impl NetworkFacts {
         let broken = |what: &str| Error::failed(format!("network {:?} {what}", xml.name));
         let uid = xml.uuid.ok_or_else(|| broken("has no UUID"))?;
         let entries: Vec<HostEntry> = xml.reservations().filter_map(entry).collect();
-        let slots = slots::detect(uid, &entries);
+        // The reservation of one instance has the same form as a slot, but its name too: a network
+        // does not get slots by it.
+        let nameless = xml.reservations().filter(|h| h.name.is_none());
+        let candidates: Vec<HostEntry> = nameless.filter_map(entry).collect();
+        let slots = slots::detect(uid, &candidates);
         let reserved = entries.into_iter().filter(|e| !slots.contains(e)).collect();
         let kind = match (xml.subnet(), xml.ipv4()) {
             (Some(cidr), Some(ip)) => match (&ip.dhcp, ip.address) {
