@@ -81,6 +81,7 @@ real_end() {
     [[ -n ${REAL_MADE:-} ]] || return 0
     "$KVMCTL" -q delete instances -l "$REAL_LABEL" --force -y > /dev/null
     [[ ! -x $BENCH_DIR/remove ]] || "$BENCH_DIR/remove"
+    virsh -q -c "$REAL_URI" pool-info "$REAL" > /dev/null 2>&1 || return 0
     "$KVMCTL" -q delete image bench > /dev/null
     virsh -q -c "$REAL_URI" pool-destroy "$REAL" > /dev/null
     virsh -q -c "$REAL_URI" pool-undefine "$REAL" > /dev/null
