@@ -229,7 +229,7 @@ main() {
     bootdisk_open "$work" "$SIZE_MIB" tiny
     cp "$kernel"/boot/vmlinuz-* "$work/mnt/vmlinuz"
     cp "$work/initrd" "$work/mnt/initrd.img"
-    bootdisk_loader "$work" /vmlinuz /initrd.img "console=tty0 console=ttyS0,115200 rdinit=/init"
+    bootdisk_loader "$work" /vmlinuz /initrd.img "console=tty0 console=ttyS0,115200 no_timer_check rdinit=/init"
     bootdisk_close "$work" "$out"
 }
 
