@@ -142,7 +142,11 @@ pub fn plan(world: &World, options: &SetupOptions) -> Result<SetupPlan> {
     Ok(SetupPlan {
         tasks,
         pool: settings.pool.clone(),
-        network: settings.network.clone(),
+        network: match host.is_session() {
+            // It can make none, and instances do without.
+            true => super::instances::USER_NETWORK.to_owned(),
+            false => settings.network.clone(),
+        },
         probe: options.probe && probe_wanted(world)?,
     })
 }

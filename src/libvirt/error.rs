@@ -174,6 +174,13 @@ fn by_code(code: Code) -> Option<Cause> {
     })
 }
 
+/// How ssh ends where it does not let us in; the daemon behind it was never asked.
+const REFUSED_BY_SSH: &[&str] = &[
+    "Permission denied (",
+    "Host key verification failed",
+    "Too many authentication failures",
+];
+
 /// Many failures have one code for everything; then only the words tell them apart.
 fn by_words(error: &virt::error::Error) -> Option<Cause> {
     let has = |words: &[&str]| words.iter().any(|w| error.message().contains(w));
@@ -200,6 +207,8 @@ fn by_words(error: &virt::error::Error) -> Option<Cause> {
     }
     if has(&["No space left on device", "Disk quota exceeded"]) {
         Some(Cause::DiskFull)
+    } else if rpc && has(REFUSED_BY_SSH) {
+        Some(Cause::Unreachable)
     } else if rpc
         && has(&[
             "Permission denied",
@@ -268,8 +277,11 @@ impl From<LibvirtError> for Error {
 }
 
 fn hints(error: &LibvirtError) -> &'static [&'static str] {
+    let by_ssh = |message: &str| {
+        message.contains("ssh") || REFUSED_BY_SSH.iter().any(|words| message.contains(words))
+    };
     match error.cause {
-        Cause::Unreachable if error.message.contains("ssh") => &[
+        Cause::Unreachable if by_ssh(&error.message) => &[
             "try the way itself: `ssh HOST true` must work and ask nothing; libvirt and nc must be installed there",
         ],
         Cause::Unreachable if error.message.contains("connect to server at") => {
@@ -345,6 +357,7 @@ mod tests {
         };
         assert!(hints("Failed to connect socket to '/x'").contains("systemctl start libvirtd"));
         assert!(hints("Cannot recv data: ssh: no route").contains("ssh HOST true"));
+        assert!(hints("a@h: Permission denied (publickey)").contains("ssh HOST true"));
         assert!(hints("unable to connect to server at 'x:16509'").contains("--listen"));
     }
 

@@ -20,7 +20,9 @@ fn the_whole_main_path_without_any_right() {
     run(&["setup", "--yes"])
         .ok()
         .prints("made pool \"default\"");
-    run(&["setup", "--yes"]).ok().prints("Everything is set up");
+    run(&["setup", "--yes"])
+        .ok()
+        .says("Everything is set up: pool \"default\", network \"user\"");
     let image = host.path("images/debian-12.qcow2").display().to_string();
     run(&[
         "images",
