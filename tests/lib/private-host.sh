@@ -17,7 +17,8 @@ inside() {
     start libvirtd
     answer
     local status=0
-    "$@" || status=$?
+    # The tests refuse to run on a host whose guests are somebody's.
+    KVMCTL_PRIVATE_HOST=1 "$@" || status=$?
     [[ $status -eq 0 ]] || show_logs
     exit "$status"
 }

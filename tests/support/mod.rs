@@ -54,7 +54,7 @@ impl Env {
         path
     }
 
-    /// Runs kvmctl for at most ten minutes.
+    /// Runs kvmctl for at most twenty minutes.
     pub(crate) fn kvmctl<S: AsRef<str>>(&self, args: impl AsRef<[S]>) -> CommandOutput {
         let args: Vec<&str> = args.as_ref().iter().map(AsRef::as_ref).collect();
         self.run(env!("CARGO_BIN_EXE_kvmctl"), &args)
@@ -70,7 +70,7 @@ impl Env {
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command
-            .args(["--kill-after=10", "600", program])
+            .args(["--kill-after=10", "1200", program])
             .args(args)
             .current_dir(self.home.path())
             .stdin(Stdio::null())

@@ -1,1 +1,9 @@
 //! Real guests on the private host.
+
+mod cloud_init;
+mod converge;
+mod disks;
+mod host;
+mod main_path;
+mod many;
+mod secrets;

@@ -1,0 +1,68 @@
+//! What is said of a boot: well, failed with its module, or without cloud-init.
+
+use serde_json::json;
+
+use super::host::{BOOT, Identity, apply, field, guest_env, instance, tiny};
+
+#[test]
+fn a_failing_module_is_named_at_once() {
+    let env = guest_env();
+    let user_data = "#cloud-config\nruncmd:\n- [sh, -c, 'echo broken on purpose >&2; exit 3']\n";
+    let manifest = instance("broken", "debian-12", &json!({"userData": user_data}));
+    let output = apply(&env, &manifest, &["--wait", "--timeout", BOOT]).code(1);
+    assert!(
+        output.stderr.contains("scripts_user") || output.stderr.contains("runcmd"),
+        "{output}"
+    );
+    assert!(output.stderr.contains("hint: "), "{output}");
+    let reason = ".status.conditions[?(@.type==\"Ready\")].reason";
+    assert_eq!(field(&env, "broken", reason), "CloudInitFailed");
+    env.kvmctl([
+        "wait",
+        "--for=condition=Ready",
+        "instance/broken",
+        "--timeout=5m",
+    ])
+    .code(1);
+    let identity = Identity::of(&env, "broken");
+    env.kvmctl(["delete", "instance", "broken", "--force"]).ok();
+    identity.expect_gone();
+}
+
+#[test]
+fn without_an_agent_a_guest_is_ready_and_reached_all_the_same() {
+    let env = guest_env();
+    let user_data = "#!/bin/sh\necho \"shell script with $1\" > /root/from-script\n";
+    let more = json!({"userData": user_data, "run": ["echo ours > /root/from-run"]});
+    let manifest = instance("agentless", "debian-12-noagent", &more);
+    apply(&env, &manifest, &["--wait", "--timeout", BOOT]).ok();
+    let identity = Identity::of(&env, "agentless");
+    env.kvmctl([
+        "exec",
+        "agentless",
+        "--",
+        "sudo",
+        "cat",
+        "/root/from-script",
+        "/root/from-run",
+    ])
+    .ok()
+    .prints("shell script with \nours\n");
+    env.kvmctl(["exec", "agentless", "--", "sh", "-c", "exit 9"])
+        .code(9);
+    env.kvmctl(["delete", "instance", "agentless", "--force"])
+        .ok();
+    identity.expect_gone();
+}
+
+#[test]
+fn an_image_without_cloud_init_is_told_as_such() {
+    let env = guest_env();
+    let output = apply(&env, &tiny("bare"), &["--wait", "--timeout", "5m"]).code(1);
+    assert!(output.stderr.contains("cloud-init"), "{output}");
+    let reason = ".status.conditions[?(@.type==\"Ready\")].reason";
+    assert_eq!(field(&env, "bare", reason), "NoCloudInit");
+    let identity = Identity::of(&env, "bare");
+    env.kvmctl(["delete", "instance", "bare", "--force"]).ok();
+    identity.expect_gone();
+}
