@@ -39,7 +39,7 @@ status=0
 # cargo reads its own settings from the real home.
 CARGO_HOME=${CARGO_HOME:-$(getent passwd root | cut -d: -f6)/.cargo} \
     RUSTUP_HOME=${RUSTUP_HOME:-$(getent passwd root | cut -d: -f6)/.rustup} \
-    cargo test --offline --locked --test kvmctl-tests -- tier3:: --test-threads=2 || status=$?
+    cargo test --offline --locked --test kvmctl-tests -- tier3:: converge:: --test-threads=2 || status=$?
 state > "$WORK/after"
 if ! diff "$WORK/before" "$WORK/after"; then
     echo "error: the tests did not leave the host as they found it" >&2

@@ -68,6 +68,7 @@ impl Prepared {
             .ok_or_else(|| Error::usage("metadata.name is missing"))?;
         let spec = instance.spec.clone();
         let size = size(world, &spec)?;
+        crate::host::IsoMaker::find()?;
         let networks = networks(world, &spec)?;
         let env = env(world, &spec)?;
         let decision = accelerator::choose(world, &spec)?;

@@ -1,0 +1,16 @@
+//! Any command may be killed anywhere; what is left shows itself with the reason, and the same
+//! command, `delete` or `reconcile` brings the end state of one clean run.
+//!
+//! Each test has a pool, networks and a store of its own on the private host, and guests that need
+//! not boot.
+
+mod by_hand;
+mod change;
+mod create;
+mod delete;
+mod faults;
+mod many;
+mod place;
+mod rebuild;
+
+use place::{Place, Recovery};
