@@ -5,7 +5,10 @@
 #   run.sh STEP…      runs these steps only
 #   run.sh --clean    takes away what the steps made
 #
-# Steps: fmt clippy unit doc generated tier1 tier2 tier3
+# Steps: fmt clippy unit doc generated tier1 tier2 tier3 callers
+#
+# callers has hosts of its own with other users: a member of the libvirt group and
+# one without any right. Needs root, too.
 #
 # Tier 3 boots real guests. It runs on a private host (lib/private-host.sh): own
 # libvirtd, network and directories, so that it neither sees nor touches this
@@ -21,7 +24,7 @@ cd "$REPO"
 TARGET=${CARGO_TARGET_DIR:-$REPO/target}
 export KVMCTL_TEST_IMAGES=$TARGET/test-images
 export KVMCTL_TEST_STATE=$TARGET/test-host
-STEPS=(fmt clippy unit doc generated tier1 tier2 tier3)
+STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 callers)
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 # The environment of the person who calls must not decide how a test ends.
@@ -64,13 +67,23 @@ run_tier2() { limited 600 cargo test --locked --test kvmctl-tests -- tier2::; }
 run_tier3() {
     local status=0
     [[ $EUID -eq 0 ]] || host_fail "tier 3 needs root" "sudo ./tests/run.sh tier3"
-    build_image debian-12 examples/lib/demo-image.sh
-    build_image debian-12-noagent examples/lib/demo-image.sh --no-agent
-    build_image tiny tests/lib/tiny-image.sh
+    build_images
     cargo build --quiet --locked
     cargo test --quiet --locked --test kvmctl-tests --no-run
     limited 3000 tests/lib/private-host.sh "$KVMCTL_TEST_STATE" tests/lib/tier3.sh || status=$?
     return "$status"
+}
+
+run_callers() {
+    [[ $EUID -eq 0 ]] || host_fail "only root can be somebody else" "sudo ./tests/run.sh callers"
+    build_images
+    limited 2400 cargo test --locked --test kvmctl-tests -- callers:: --test-threads=2
+}
+
+build_images() {
+    build_image debian-12 examples/lib/demo-image.sh
+    build_image debian-12-noagent examples/lib/demo-image.sh --no-agent
+    build_image tiny tests/lib/tiny-image.sh
 }
 
 # Usage: build_image NAME BUILDER [ARG…]
