@@ -134,7 +134,27 @@ pub struct ObjectMeta {
     pub deletion_timestamp: Option<Timestamp>,
 }
 
+/// Annotation of an object that was made along with another one and is deleted with it; its value is
+/// the other's key. (The owner's identity is not known yet when both are made.)
+const MADE_FOR: &str = "kvmctl/made-for";
+
 impl ObjectMeta {
+    /// Returns the key of the object that this one was made for.
+    pub fn made_for(&self) -> Option<&str> {
+        let found = self
+            .annotations
+            .iter()
+            .find(|(k, _)| k.as_str() == MADE_FOR);
+        found.map(|(_, owner)| owner.as_str())
+    }
+
+    /// Notes the object that this one is made for.
+    pub fn set_made_for(&mut self, owner: &super::object::ObjectKey) {
+        if let Ok(key) = LabelKey::new(MADE_FOR) {
+            self.annotations.insert(key, owner.to_string());
+        }
+    }
+
     /// Returns metadata that has only a name.
     pub fn named(name: Name) -> Self {
         Self {

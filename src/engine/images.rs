@@ -475,12 +475,20 @@ pub fn delete(world: &World, name: &Name) -> Result<()> {
     })?;
     let users = dependents(world, name.as_str())?;
     if !users.is_empty() {
-        return Err(Error::conflict(format!(
+        let error = Error::conflict(format!(
             "image {:?} is used by {}",
             name.as_str(),
             users.join(", ")
-        ))
-        .hint("delete what stands on it first"));
+        ));
+        // What is no instance is a volume that somebody made on it by hand.
+        let instances: Vec<&str> = users
+            .iter()
+            .filter_map(|u| u.strip_prefix("instance/"))
+            .collect();
+        return Err(match instances.is_empty() {
+            true => error,
+            false => error.hint(format!("kvmctl instances delete {}", instances.join(" "))),
+        });
     }
     let volume = stored.image.volume();
     let shared = world

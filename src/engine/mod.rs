@@ -13,6 +13,7 @@ pub mod images;
 mod instances;
 mod operate;
 mod options;
+mod owned;
 mod power;
 pub mod probe;
 

@@ -1,6 +1,8 @@
 //! The operations over objects of all kinds: references checked first, then level by level, the
 //! objects of a level in parallel.
 
+use std::sync::Mutex;
+
 use crate::api::{Image, InstanceType, Kind, Object, ObjectKey, ObjectMeta, Reporter, Secret};
 use crate::error::{Error, Result};
 use crate::manifest;
@@ -11,7 +13,7 @@ use crate::store::{Event, EventType, STORE_WAIT, SecretRecord, TypeRecord};
 use super::batch::{Batch, run_all};
 use super::instances::{self, Sides};
 use super::options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, WIDTH};
-use super::{images, references};
+use super::{images, owned, references};
 
 /// Hears what came of each object, as soon as it is known.
 pub type Tell<'t> = &'t (dyn Fn(&Applied) -> Result<()> + Sync);
@@ -30,11 +32,17 @@ pub fn apply(
 ) -> Result<Batch> {
     references::check(world, &objects)?;
     let mut sum = Batch::default();
+    let failed_keys: Mutex<Vec<ObjectKey>> = Mutex::default();
     for level in plan::levels(objects) {
+        let before = owned::lock(&failed_keys).clone();
         let batch = run_all(&level, WIDTH, |object| {
-            let applied = apply_one(world, object, options, reporter);
+            let applied = references::unharmed(object, &before)
+                .and_then(|()| apply_one(world, object, options, reporter));
             if let Some(key) = object.key() {
                 reporter.finished(&key);
+                if applied.is_err() {
+                    owned::lock(&failed_keys).push(key);
+                }
             }
             tell(&applied?)
         });
@@ -138,6 +146,12 @@ fn apply_secret(world: &World, wanted: &Secret, options: &ApplyOptions) -> Resul
     new.metadata = kept_meta(&wanted.metadata, old.as_ref().map(|o| &o.metadata));
     let same = old.as_ref().is_some_and(|o| *o == new);
     let step = Step::Secret(plan::secret::Step::Write(Box::new(new.clone())));
+    let options = &owned::options(
+        world,
+        &new.metadata,
+        old.as_ref().map(|o| &o.metadata),
+        options,
+    )?;
     settle(world, key, old.is_some(), same, step, options, || {
         let store = world.store()?;
         let _lock = store.lock(STORE_WAIT)?;
@@ -273,6 +287,7 @@ pub fn delete(
     tell: Tell<'_>,
 ) -> Result<Batch> {
     let mut sum = Batch::default();
+    let gone: Mutex<Vec<ObjectKey>> = Mutex::default();
     let mut kinds: Vec<Kind> = keys.iter().map(|k| k.kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -282,13 +297,24 @@ pub fn delete(
             let applied = delete_one(world, key, options, reporter);
             reporter.finished(key);
             match applied {
-                Ok(applied) => tell(&applied),
+                Ok(applied) => {
+                    owned::lock(&gone).push(key.clone());
+                    tell(&applied)
+                }
                 Err(e) if options.ignore_not_found && e.kind() == crate::error::Kind::NotFound => {
                     Ok(())
                 }
                 Err(e) => Err(e),
             }
         }));
+    }
+    for owner in owned::lock(&gone).iter() {
+        for key in owned::secrets_of(world, owner)? {
+            let left = delete_one(world, &key, options, reporter);
+            sum.merge(run_all(&[key], 1, |_| {
+                tell(left.as_ref().map_err(Clone::clone)?)
+            }));
+        }
     }
     Ok(sum)
 }

@@ -37,6 +37,23 @@ pub(super) fn check(world: &World, objects: &[Object]) -> Result<()> {
     }
 }
 
+/// Checks that nothing an object refers to has failed in the same run.
+///
+/// # Errors
+/// A conflict, naming what it stands on.
+pub(super) fn unharmed(object: &Object, failed: &[ObjectKey]) -> Result<()> {
+    let broken = references(object)
+        .into_iter()
+        .filter_map(|(_, reference)| reference.key())
+        .find(|key| failed.contains(key));
+    match (broken, object.key()) {
+        (Some(broken), Some(key)) => Err(Error::conflict(format!(
+            "{key} was left as it is, because {broken} failed"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Puts place and fault into one line.
 fn flat(error: Error) -> Error {
     let mut causes = error.causes().iter();

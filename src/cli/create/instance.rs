@@ -130,6 +130,10 @@ impl InstanceArgs {
     }
 
     /// Returns the name of the Secret that `--secret-env-file` makes.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
     pub(crate) fn secret_name(&self) -> Result<Name> {
         self.name
             .with_suffix("env")

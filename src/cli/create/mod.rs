@@ -14,7 +14,7 @@ use self::secret::SecretArgs;
 use super::args::{DryRunArgs, FileArgs, WaitArgs};
 use super::context::Ctx;
 use super::usage_error;
-use crate::api::{KINDS, Kind, Object};
+use crate::api::{KINDS, Kind, Object, ObjectKey};
 use crate::engine::{ApplyMode, ApplyOptions};
 use crate::error::{Error, Result};
 
@@ -114,7 +114,10 @@ fn from_flags(kind: Kind, matches: &ArgMatches) -> Result<Vec<Object>> {
                 let data = data
                     .into_iter()
                     .map(|(k, v)| (k, crate::api::SecretValue::new(v)));
-                objects.push(secret::secret(args.secret_name()?, data.collect()).into());
+                let mut made = secret::secret(args.secret_name()?, data.collect());
+                let owner = ObjectKey::new(Kind::Instance, args.name().clone());
+                made.metadata.set_made_for(&owner);
+                objects.push(made.into());
             }
             objects.push(args.object()?.into());
             Ok(objects)

@@ -196,6 +196,10 @@ fn create(
     crate::host::sweep_seeds();
     let prepared = Prepared::new(world, &instance, uid, reporter)?;
     let warning = prepared.warning.clone();
+    if let (Some(warning), false) = (&warning, dry) {
+        // Before the work, of which it says that it will be slow.
+        reporter.warn(&format!("{key}: {warning}"));
+    }
     check_room(world, &prepared)?;
     let host_key = HostKey::generate()?;
     let mut record = metadata::new_record(&instance, uid)?;
@@ -220,7 +224,7 @@ fn create(
     }
     let facts = prepared.facts(&nics);
     let plan = plan_instance::create(key.clone(), &facts, true);
-    let mut applied = told(&plan, warning);
+    let mut applied = told(&plan, warning.filter(|_| dry));
     if dry {
         applied
             .explanation

@@ -125,7 +125,7 @@ fn boot(doc: &mut Doc, o: &Instance, details: &InstanceDetails) {
         doc.list("Command", o.spec.command.clone());
     }
     if let Some(user_data) = &o.spec.user_data {
-        doc.field("User data", user_data.as_str());
+        doc.field("User data", user_data_line(user_data));
     }
     let mut cloud_init = Doc::default();
     if let Some(seen) = o
@@ -149,6 +149,18 @@ fn boot(doc: &mut Doc, o: &Instance, details: &InstanceDetails) {
         cloud_init.field("Seed", format!("{} ({})", seed.source, seed.state));
     }
     doc.section("Cloud-init", cloud_init);
+}
+
+/// User-data may hold passwords: only its type and size are shown.
+fn user_data_line(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let kind = match first.strip_prefix("#!") {
+        Some(_) => "a script",
+        None if first.starts_with("#cloud-config") => "#cloud-config",
+        None if first.starts_with('#') => "cloud-init parts",
+        None => "text",
+    };
+    format!("{kind}, {} bytes", text.len())
 }
 
 /// A value that comes from a secret is never shown, only where it comes from.
