@@ -23,7 +23,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "observe",
         &[
-            "api", "config", "error", "host", "image", "libvirt", "net", "paths", "plan", "store",
+            "api", "config", "error", "host", "image", "libvirt", "manifest", "net", "paths",
+            "plan", "store",
         ],
     ),
     (

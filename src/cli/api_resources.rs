@@ -5,6 +5,7 @@ use clap::Args as ClapArgs;
 use super::context::Ctx;
 use crate::api::{API_VERSION, KINDS, Kind};
 use crate::error::Result;
+use crate::output::OutputFormat;
 
 /// No flags of its own.
 #[derive(Debug, Clone, ClapArgs)]
@@ -16,8 +17,15 @@ pub(crate) struct Args {
 
 /// Prints the kinds.
 pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: Args) -> Result<()> {
+    if ctx.format(&["name", "table", "wide"])? == OutputFormat::Name {
+        return KINDS
+            .iter()
+            .rev()
+            .try_for_each(|row| ctx.ui().out_line(row.plural));
+    }
     let rows: Vec<Vec<String>> = KINDS
         .iter()
+        .rev()
         .map(|row| {
             let short = if row.short_names.is_empty() {
                 "<none>".to_owned()

@@ -230,17 +230,12 @@ impl Ctx {
         for note in &applied.notes {
             self.ui.status(&format!("{}: {note}", applied.key));
         }
-        if let DryRun::Server { explain } = dry_run {
+        if let DryRun::Server { .. } = dry_run {
             self.print_outcome(
                 &applied.key,
                 &format!("{} (server dry run)", applied.outcome),
             )?;
-            if explain || self.global.verbose > 0 {
-                for line in &applied.explanation {
-                    self.ui.out_line(&format!("  {line}"))?;
-                }
-            }
-            return Ok(());
+            return self.print_explanation(applied, dry_run);
         }
         match self.format(output::RESULT_FORMATS_AND_TABLE)? {
             OutputFormat::Table | OutputFormat::Wide | OutputFormat::Name => {
@@ -251,6 +246,16 @@ impl Ctx {
                 output::print_object(&self.ui, &format, object, Timestamp::now())
             }
         }
+    }
+
+    /// Prints the commands that would do the same, for a dry run that asks for them.
+    fn print_explanation(&self, applied: &Applied, dry_run: DryRun) -> Result<()> {
+        let asked =
+            matches!(dry_run, DryRun::Server { explain } if explain || self.global.verbose > 0);
+        let lines: &[String] = if asked { &applied.explanation } else { &[] };
+        lines
+            .iter()
+            .try_for_each(|line| self.ui.out_line(&format!("  {line}")))
     }
 
     /// Deletes objects and prints what came of each.
@@ -266,17 +271,18 @@ impl Ctx {
                 for note in &applied.notes {
                     self.ui.status(&format!("{}: {note}", applied.key));
                 }
-                let suffix = if options.dry_run == DryRun::None {
-                    ""
-                } else {
-                    " (dry run)"
+                let suffix = match options.dry_run {
+                    DryRun::None => "",
+                    DryRun::Client => " (dry run)",
+                    DryRun::Server { .. } => " (server dry run)",
                 };
                 if self.format(output::RESULT_FORMATS_AND_TABLE)? == OutputFormat::Name {
                     self.ui.out_line(&applied.key.to_string())
                 } else {
                     let (kind, name) = (applied.key.kind, &applied.key.name);
                     self.ui
-                        .out_line(&format!("{kind} \"{name}\" {}{suffix}", applied.outcome))
+                        .out_line(&format!("{kind} \"{name}\" {}{suffix}", applied.outcome))?;
+                    self.print_explanation(applied, options.dry_run)
                 }
             },
         )?;

@@ -5,7 +5,7 @@ use clap::Args;
 use super::context::Ctx;
 use super::targets::Targets;
 use crate::api::{Kind, Object, ObjectKey};
-use crate::engine::{ApplyMode, ApplyOptions, DryRun};
+use crate::engine::{self, ApplyMode, ApplyOptions, DryRun};
 use crate::error::{Error, Result};
 use crate::host::Editor;
 use crate::manifest::{self, Strictness};
@@ -31,10 +31,11 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: EditArgs) -> Result<()> {
 }
 
 fn edit(ctx: &Ctx, editor: &Editor, key: &ObjectKey) -> Result<()> {
-    let mut object = ctx.world()?.get(key)?;
+    let mut object = engine::editable(ctx.world()?, key)?;
     output::strip_status(&mut object);
     let original = manifest::to_manifest_yaml(&object);
     let mut text = format!("{HEAD}{original}");
+    let mut refused: Option<String> = None;
     let mut file = editor.file(&format!("{}-{}", key.kind, key.name))?;
     loop {
         let edited = editor.edit(&mut file, &text)?;
@@ -43,14 +44,18 @@ fn edit(ctx: &Ctx, editor: &Editor, key: &ObjectKey) -> Result<()> {
             ctx.ui().status("Edit cancelled, no changes made.");
             return Ok(());
         }
-        if edited == text && text.contains("# error:") {
+        // An editor that changes nothing more has given up, and one without a person would go on for ever.
+        if refused.as_ref() == Some(&bare) {
             let kept = file.keep()?;
             return Err(Error::usage("the edit was left invalid, no changes made")
                 .hint(format!("your changes are in {}", kept.display())));
         }
         match apply(ctx, key, &bare) {
             Ok(()) => return Ok(()),
-            Err(error) => text = with_error(&error, &bare),
+            Err(error) => {
+                text = with_error(&error, &bare);
+                refused = Some(bare);
+            }
         }
     }
 }

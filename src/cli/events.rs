@@ -1,12 +1,14 @@
 //! `events`: what kvmctl has done, oldest first.
 
 use clap::Args;
+use serde_json::json;
 
 use super::context::Ctx;
 use super::targets::Targets;
 use crate::api::{Kind, Timestamp};
 use crate::error::Result;
-use crate::output::age;
+use crate::output::{OutputFormat, age};
+use crate::store::Event;
 
 /// Which events.
 #[derive(Debug, Clone, Args)]
@@ -34,13 +36,20 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: EventsArgs) -> Result<()> {
         }
         None => None,
     };
-    let now = Timestamp::now();
+    let format = ctx.format(&["json", "table", "wide", "yaml"])?;
     let events = ctx.world()?.events(key.as_ref())?;
     let wanted =
         |t: &str| args.types.is_empty() || args.types.iter().any(|w| w.eq_ignore_ascii_case(t));
-    let rows: Vec<Vec<String>> = events
+    let events: Vec<Event> = events
         .into_iter()
         .filter(|e| wanted(e.kind_of_event()))
+        .collect();
+    if !matches!(format, OutputFormat::Table | OutputFormat::Wide) {
+        return ctx.print_value(&format, &json!({"items": events}));
+    }
+    let now = Timestamp::now();
+    let rows: Vec<Vec<String>> = events
+        .into_iter()
         .map(|e| {
             let object = format!("{}/{}", e.kind, e.name);
             let type_ = e.kind_of_event().to_owned();

@@ -12,7 +12,8 @@ use crate::engine;
 use crate::error::{Error, Result};
 use crate::libvirt::EventWaiter;
 use crate::observe::{Depth, Scope, World};
-use crate::output::{self, Group, OutputFormat, PrintRequest};
+use crate::output::{self, Group, Order, OutputFormat, PrintRequest};
+use crate::store::is_built_in;
 
 /// What to list and how.
 #[derive(Debug, Clone, Args)]
@@ -64,6 +65,11 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: GetArgs) -> Result<()> {
     let found = find(ctx, &targets, &args, &request, &filter)?;
     let request = PrintRequest {
         single: found.single,
+        order: match request.order {
+            // Names come back in the order that they were given in.
+            Order::ByName if matches!(targets, Targets::Named(_)) => Order::AsGiven,
+            order => order,
+        },
         ..request
     };
     // What was found is printed even when something else was not.
@@ -113,13 +119,14 @@ fn find(
     };
     match targets {
         Targets::Kinds(kinds) => {
+            let everything = args.select.targets.iter().any(|w| w == "all");
             let mut groups = Vec::new();
             for &kind in kinds {
                 let mut objects = world.list(kind, scope, depth)?;
                 if request.format != OutputFormat::Name && refresh(world, &objects, LIST_PATIENCE) {
                     objects = world.list(kind, scope, depth)?;
                 }
-                objects.retain(|o| filter.matches(o));
+                objects.retain(|o| filter.matches(o) && (!everything || is_on_the_host(o)));
                 groups.push(Group { kind, objects });
             }
             Ok(Found {
@@ -137,6 +144,15 @@ fn find(
                 single: keys.len() == 1,
             })
         }
+    }
+}
+
+/// `get all` is about the host: what could be pulled and what is built in have lists of their own.
+fn is_on_the_host(object: &Object) -> bool {
+    match object {
+        Object::Image(image) => image.status.as_ref().is_some_and(|s| s.cached),
+        Object::InstanceType(it) => !it.metadata.name.as_ref().is_some_and(is_built_in),
+        _ => true,
     }
 }
 

@@ -105,14 +105,12 @@ fn usage_error_ref(error: &clap::Error) -> Error {
         if let Some(tip) = line.strip_prefix("tip: ") {
             hints.push(tip.to_owned());
         } else if let Some(usage) = line.strip_prefix("Usage: ") {
-            let command = usage
-                .split(" [")
-                .next()
-                .unwrap_or(usage)
-                .split(" <")
-                .next()
-                .unwrap_or(usage);
-            hints.push(format!("{command} --help"));
+            // The command is what stands before the first flag or value.
+            let command: Vec<&str> = usage
+                .split(' ')
+                .take_while(|w| !w.starts_with(['[', '<', '-']))
+                .collect();
+            hints.push(format!("{} --help", command.join(" ")));
         } else if !line.starts_with("For more information") {
             message.push_str(if message.ends_with(':') { " " } else { "; " });
             message.push_str(line);
@@ -132,10 +130,23 @@ fn suggestion(error: &clap::Error) -> String {
     let typed = error
         .get(clap::error::ContextKind::InvalidSubcommand)
         .map(ToString::to_string);
-    let tree = grammar::command();
-    let names: Vec<&str> = tree
+    let mut tree = grammar::command();
+    tree.build();
+    // The slip is in the words of the command that it stands after, as the usage line names it.
+    let usage = error.render().to_string();
+    let parents = usage
+        .lines()
+        .find_map(|l| l.strip_prefix("Usage: kvmctl "))
+        .unwrap_or_default()
+        .split(' ')
+        .take_while(|w| !w.starts_with(['[', '<', '-']));
+    let mut command = &tree;
+    for word in parents {
+        command = command.find_subcommand(word).unwrap_or(command);
+    }
+    let names: Vec<&str> = command
         .get_subcommands()
-        .map(clap::Command::get_name)
+        .flat_map(|c| std::iter::once(c.get_name()).chain(c.get_all_aliases()))
         .collect();
     let near = typed
         .as_deref()

@@ -69,6 +69,11 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
         let parsed = manifest::parse("patch", &patched.to_string(), Strictness::Strict)
             .map_err(|problems| manifest::into_error(&problems))?;
         let objects: Vec<Object> = parsed.objects.into_iter().map(|l| l.value).collect();
+        if objects.iter().filter_map(Object::key).ne([key.clone()]) {
+            return Err(Error::usage(format!(
+                "the patch makes {key} another object: kind and name cannot be changed"
+            )));
+        }
         let mode = ApplyMode::Replace;
         let options = ApplyOptions {
             mode,

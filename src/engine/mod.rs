@@ -27,20 +27,20 @@ pub use batch::{Batch, run_all};
 pub use executor::{Worker, execute};
 pub use goal::{Goal, wait_for};
 pub use instances::{
-    Change, Sides, StopOptions, adopt, change_spec, forget, lifecycle, printable, refresh_ready,
-    wait_ready,
+    Change, Sides, StopOptions, adopt, change_spec, forget, lifecycle, refresh_ready, wait_ready,
 };
-pub use operate::{Tell, apply, change_meta, delete, manifest_of, sides};
+pub use operate::{Tell, apply, change_meta, delete, editable, manifest_of, sides};
 pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, WIDTH};
 pub use signal::{Interrupt, interrupted};
 
+use crate::api::Name;
 use crate::plan::Step;
 
 /// Explains a step: what it does, and the commands that would do the same.
-fn explain(step: &Step) -> Vec<String> {
+fn explain(step: &Step, name: &Name) -> Vec<String> {
     let mut lines = vec![format!("# {}", step.describe())];
     lines.extend(
-        step.equivalent()
+        step.equivalent(name)
             .iter()
             .flat_map(|c| c.lines())
             .map(str::to_owned),

@@ -97,7 +97,7 @@ fn settle(
         event(world, &key, outcome);
     }
     Ok(Applied {
-        explanation: super::explain(&step),
+        explanation: super::explain(&step, &key.name),
         key,
         outcome,
         notes: Vec::new(),
@@ -356,7 +356,7 @@ fn delete_one(
         }
         event(world, key, Outcome::Deleted);
     }
-    let explanation = super::explain(&step);
+    let explanation = super::explain(&step, &key.name);
     Ok(Applied {
         key: key.clone(),
         outcome: Outcome::Deleted,
@@ -430,11 +430,19 @@ pub fn change_meta(
 /// # Errors
 /// `NotFound`.
 pub fn manifest_of(world: &World, key: &ObjectKey) -> Result<serde_json::Value> {
-    let object = match key.kind {
-        Kind::Instance => instances::manifest_of(world, key)?.into(),
-        _ => world.get(key)?,
-    };
+    let object = editable(world, key)?;
     serde_json::to_value(&object).map_err(|e| Error::failed("cannot write the object").caused_by(e))
+}
+
+/// Returns an object as it was asked for, nothing masked: for a file of the caller's alone.
+///
+/// # Errors
+/// `NotFound`, or a conflict where it is not ours.
+pub fn editable(world: &World, key: &ObjectKey) -> Result<Object> {
+    match key.kind {
+        Kind::Instance => Ok(instances::manifest_of(world, key)?.into()),
+        _ => world.get(key),
+    }
 }
 
 /// The two sides of a diff.
@@ -452,7 +460,7 @@ pub fn sides(world: &World, object: &Object) -> Result<Sides> {
         Object::Secret(secret) => {
             let mut shown = secret.as_ref().clone();
             for value in shown.data.values_mut() {
-                *value = crate::api::SecretValue::new(instances::mark(value.expose()));
+                *value = crate::api::SecretValue::new(manifest::mask(value.expose()));
             }
             manifest::to_manifest_yaml(&bare(shown.into()))
         }

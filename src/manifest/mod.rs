@@ -47,5 +47,5 @@ pub use patch::{json_patch, merge_patch};
 pub use path::{FieldPath, Segment};
 pub use references::{Reference, references};
 pub use schema::schema;
-pub use validate::{Purpose, check, is_masked, mask, validate};
+pub use validate::{Purpose, check, is_masked, mask, printable, validate};
 pub use yaml::to_yaml;

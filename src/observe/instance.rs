@@ -9,6 +9,7 @@ use crate::api::{
 };
 use crate::error::Result;
 use crate::libvirt::{Domain, DomainBrief, ObjectMetadata};
+use crate::manifest;
 use crate::store::{InstanceRecord, Verdict};
 
 impl World {
@@ -248,7 +249,7 @@ pub(super) fn pending(world: &World, begun: &Begun) -> Result<Instance> {
     Ok(instance)
 }
 
-/// Builds an instance without status.
+/// Builds an instance without status. What is observed is for screens: user-data is masked.
 pub(super) fn instance_of_record(name: Name, uid: Uid, spec: InstanceSpec) -> Instance {
     Instance {
         api_version: API_VERSION.to_owned(),
@@ -257,7 +258,7 @@ pub(super) fn instance_of_record(name: Name, uid: Uid, spec: InstanceSpec) -> In
             uid: Some(uid),
             ..ObjectMeta::named(name)
         },
-        spec,
+        spec: manifest::printable(spec),
         status: None,
     }
 }

@@ -229,8 +229,8 @@ impl Step {
         }
     }
 
-    /// Returns the commands a person would type to the same effect, with `$NAME` for the domain.
-    pub fn equivalent(&self) -> Option<String> {
+    /// Returns the commands a person would type to the same effect on the domain `name`.
+    pub fn equivalent(&self, name: &Name) -> Option<String> {
         let virsh = |args: &[&str]| Some(format!("virsh {}", shell_words(args)));
         match self {
             Self::Reserve(r) => virsh(&[
@@ -251,36 +251,35 @@ impl Step {
                 "--live",
                 "--config",
             ]),
-            Self::CreateOverlay(o) => Some(shell_words(&[
-                "qemu-img",
-                "create",
-                "-f",
-                "qcow2",
-                "-F",
-                &o.base_format,
-                "-b",
-                &o.base,
+            Self::CreateOverlay(o) => virsh(&[
+                "vol-create-as",
+                &o.volume.pool,
                 &o.volume.name,
                 &o.capacity.bytes().to_string(),
-            ])),
+                "--format",
+                "qcow2",
+                "--backing-vol",
+                &o.base,
+                "--backing-vol-format",
+                &o.base_format,
+            ]),
             Self::CreateSeed(v) => Some(format!(
                 "genisoimage -quiet -volid cidata -joliet -rock -o seed.iso meta-data user-data \
-                 vendor-data network-config\nvirsh vol-create-as {pool} {name} 0 --format raw\n\
-                 virsh vol-upload {name} seed.iso --pool {pool}",
+                 vendor-data network-config\nvirsh vol-create-as {pool} {volume} 0 --format raw\n\
+                 virsh vol-upload {volume} seed.iso --pool {pool}",
                 pool = shell_words(&[&v.pool]),
-                name = shell_words(&[&v.name]),
+                volume = shell_words(&[&v.name]),
             )),
             Self::Define => Some("virsh define domain.xml --validate".to_owned()),
-            Self::Autostart(true) => Some("virsh autostart $NAME".to_owned()),
-            Self::Autostart(false) => Some("virsh autostart --disable $NAME".to_owned()),
-            Self::Start => Some("virsh start $NAME".to_owned()),
-            Self::Shutdown { .. } => Some("virsh shutdown $NAME".to_owned()),
-            Self::Destroy => Some("virsh destroy $NAME".to_owned()),
-            Self::Undefine => Some(
-                "virsh undefine $NAME --managed-save --snapshots-metadata --checkpoints-metadata \
-                 --nvram --tpm"
-                    .to_owned(),
-            ),
+            Self::Autostart(true) => Some(format!("virsh autostart {name}")),
+            Self::Autostart(false) => Some(format!("virsh autostart --disable {name}")),
+            Self::Start => Some(format!("virsh start {name}")),
+            Self::Shutdown { .. } => Some(format!("virsh shutdown {name}")),
+            Self::Destroy => Some(format!("virsh destroy {name}")),
+            Self::Undefine => Some(format!(
+                "virsh undefine {name} --managed-save --snapshots-metadata \
+                 --checkpoints-metadata --nvram --tpm"
+            )),
             Self::DeleteVolume(v) => virsh(&["vol-delete", &v.name, "--pool", &v.pool]),
             Self::ReleaseLease(r) => Some(format!(
                 "dhcp_release $BRIDGE {} {}",
@@ -291,7 +290,7 @@ impl Step {
                 virsh(&["vol-create-as", &v.pool, &v.name, "0", "--format", "raw"])
             }
             Self::Resize { cpus, memory } => Some(format!(
-                "virsh setvcpus $NAME {cpus} --maximum --config\nvirsh setmaxmem $NAME {}k --config",
+                "virsh setvcpus {name} {cpus} --maximum --config\nvirsh setmaxmem {name} {}k --config",
                 memory.kib()
             )),
             Self::GrowDisk { capacity, volume } => virsh(&[
@@ -301,8 +300,8 @@ impl Step {
                 "--pool",
                 &volume.pool,
             ]),
-            Self::Suspend => Some("virsh suspend $NAME".to_owned()),
-            Self::Resume => Some("virsh resume $NAME".to_owned()),
+            Self::Suspend => Some(format!("virsh suspend {name}")),
+            Self::Resume => Some(format!("virsh resume {name}")),
             Self::Finish | Self::Forget | Self::Describe => None,
         }
     }

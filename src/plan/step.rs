@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::api::Name;
+
 use super::{image, instance, instance_type, secret};
 
 /// One idempotent change of the world.
@@ -30,9 +32,9 @@ impl Step {
 
     /// Returns the commands a person would type to the same effect, one a line; `None` where only
     /// kvmctl's own store changes.
-    pub fn equivalent(&self) -> Option<String> {
+    pub fn equivalent(&self, name: &Name) -> Option<String> {
         match self {
-            Self::Instance(step) => step.equivalent(),
+            Self::Instance(step) => step.equivalent(name),
             Self::Image(step) => step.equivalent(),
             Self::Secret(_) | Self::InstanceType(_) => None,
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::metadata::{self, not_ours, note, warn};
 use super::prepare::{self, Prepared};
 use super::resume::{self, HalfMade};
-use super::spec::{printable, unmask};
+use super::spec::unmask;
 use super::worker::{InstanceWorker, Making};
 use super::{allocate, ready};
 use crate::api::{Instance, InstanceSpec, Kind, Name, Object, ObjectKey, ObjectMeta, Uid};
@@ -279,7 +279,10 @@ fn told(plan: &ObjectPlan, warning: Option<String>) -> Applied {
         key: plan.key.clone(),
         outcome: plan.outcome,
         notes,
-        explanation: plan.steps().flat_map(super::super::explain).collect(),
+        explanation: plan
+            .steps()
+            .flat_map(|step| super::super::explain(step, &plan.key.name))
+            .collect(),
     }
 }
 
@@ -626,7 +629,7 @@ pub(crate) fn sides(world: &World, instance: &Instance) -> Result<Sides> {
     let key = ObjectKey::new(Kind::Instance, name);
     let text = |instance: &Instance| {
         let mut shown = instance.clone();
-        shown.spec = printable(shown.spec);
+        shown.spec = manifest::printable(shown.spec);
         manifest::to_manifest_yaml(&Object::from(shown))
     };
     match existing(world, &key)? {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use crate::api::{Kind, ObjectKey, Timestamp, Uid};
-use crate::error::Result;
+use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::libvirt::Domain;
 use crate::observe::{World, not_found};
 use crate::plan::instance::{Facts, Overlay, Takedown, VolumeRef, delete as plan_delete};
@@ -16,6 +18,7 @@ use crate::api::Quantity;
 
 use super::super::executor::execute;
 use super::super::options::{Applied, DeleteOptions, DryRun};
+use super::super::power;
 use crate::api::Reporter;
 
 /// How long to wait for another run that works on the same instance.
@@ -76,12 +79,26 @@ pub(super) fn delete_locked(
         key: key.clone(),
         outcome: plan.outcome,
         notes: plan.notes.clone(),
-        explanation: plan.steps().flat_map(super::super::explain).collect(),
+        explanation: plan
+            .steps()
+            .flat_map(|step| super::super::explain(step, &key.name))
+            .collect(),
     };
     if options.dry_run != DryRun::None {
         return Ok(applied);
     }
     begin(world, key, &found, &facts)?;
+    if let (Takedown::Graceful(grace), Some(domain)) = (takedown, &found.domain) {
+        if !options.wait {
+            return left_shutting_down(domain, applied);
+        }
+        let grace = Duration::from_secs(grace);
+        if let Some(limit) = options.timeout.filter(|limit| *limit < grace)
+            && !power::shutdown(world, domain, limit)?
+        {
+            return Err(still_on(key));
+        }
+    }
     execute(
         &plan,
         &InstanceWorker::new(world, key.name.clone(), found.uid),
@@ -95,6 +112,29 @@ pub(super) fn delete_locked(
         "the instance and its root disk are gone",
     );
     Ok(applied)
+}
+
+/// For a caller who does not wait: the guest is asked, and what comes after it is left to the next run.
+fn left_shutting_down(domain: &Domain, mut applied: Applied) -> Result<Applied> {
+    match domain.shutdown() {
+        Err(e) if e.is_not_now() => {}
+        other => other?,
+    }
+    applied.notes.push(
+        "the guest was asked to shut down; it shows as Terminating until `kvmctl reconcile` or the \
+         same command finishes"
+            .to_owned(),
+    );
+    Ok(applied)
+}
+
+fn still_on(key: &ObjectKey) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("timed out waiting for the condition on {key}"),
+    )
+    .caused_by("the guest has not shut down yet; the instance shows as Terminating")
+    .hint(format!("kvmctl delete {key} --force"))
 }
 
 /// Finds an instance by its domain, its record or its intent.

@@ -30,8 +30,6 @@ pub use metadata::{adopt, forget};
 pub(in crate::engine) use prepare::USER_NETWORK;
 pub use ready::wait_ready;
 pub use refresh::refresh_ready;
-pub(super) use spec::mark;
-pub use spec::printable;
 
 use crate::api::{API_VERSION, Instance, ObjectMeta};
 use crate::error::Result;

@@ -4,22 +4,10 @@
 //! seed and the store. The hashes are enough to see that nothing changed.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::api::InstanceSpec;
 use crate::error::{Error, Result};
-
-/// Marks a hashed value: `***sha256:` and 64 hex digits.
-pub(crate) const MARK: &str = "***sha256:";
-
-/// Returns the mark of a text.
-pub(crate) fn mark(text: &str) -> String {
-    let hex: String = Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    format!("{MARK}{hex}")
-}
+use crate::manifest::{is_masked, mask};
 
 /// Returns the spec as JSON with everything that may be secret replaced by its mark.
 ///
@@ -29,7 +17,7 @@ pub(crate) fn public_json(spec: &InstanceSpec) -> Result<String> {
     let mut value = serde_json::to_value(spec)
         .map_err(|e| Error::failed("cannot write the spec").caused_by(e))?;
     if let Some(Value::String(text)) = value.get_mut("userData") {
-        *text = mark(text);
+        *text = mask(text);
     }
     for list in ["run", "command"] {
         if let Some(Value::Array(items)) = value.get_mut(list) {
@@ -48,16 +36,8 @@ pub(crate) fn public_json(spec: &InstanceSpec) -> Result<String> {
 
 fn hide(value: &mut Value) {
     if let Value::String(text) = value {
-        *value = json!(mark(text));
+        *value = json!(mask(text));
     }
-}
-
-/// Returns the spec as it is printed: user-data is masked, the rest stands as it was written.
-pub fn printable(mut spec: InstanceSpec) -> InstanceSpec {
-    if let Some(text) = spec.user_data.as_mut().filter(|t| !t.starts_with(MARK)) {
-        *text = mark(text);
-    }
-    spec
 }
 
 /// Puts back what is masked in `wanted` where `known` hashes to the same.
@@ -68,12 +48,12 @@ pub fn printable(mut spec: InstanceSpec) -> InstanceSpec {
 /// # Errors
 /// Usage, naming the field.
 pub(crate) fn unmask(wanted: &mut InstanceSpec, known: Option<&InstanceSpec>) -> Result<()> {
-    let Some(text) = wanted.user_data.as_mut().filter(|t| t.starts_with(MARK)) else {
+    let Some(text) = wanted.user_data.as_mut().filter(|t| is_masked(t)) else {
         return Ok(());
     };
     let known = known.and_then(|k| k.user_data.as_ref());
     match known {
-        Some(value) if *value == *text || mark(value) == *text => {
+        Some(value) if *value == *text || mask(value) == *text => {
             text.clone_from(value);
             Ok(())
         }
@@ -88,6 +68,7 @@ pub(crate) fn unmask(wanted: &mut InstanceSpec, known: Option<&InstanceSpec>) ->
 mod tests {
     use super::*;
     use crate::api::{EnvName, EnvVar};
+    use crate::manifest::printable;
 
     fn spec() -> InstanceSpec {
         InstanceSpec {

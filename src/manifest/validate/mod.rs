@@ -13,7 +13,7 @@ use super::diagnostic::Diagnostic;
 use super::origin::{Located, Problem};
 use crate::api::Object;
 
-pub use text::{is_masked, mask};
+pub use text::{is_masked, mask, printable};
 
 /// How many problems of a run are told.
 const MAX_TOLD: usize = 50;

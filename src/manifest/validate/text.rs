@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::api::InstanceSpec;
+
 const MASK: &str = "***sha256:";
 
 /// Returns what stands in public metadata for a text that is not public.
@@ -19,6 +21,14 @@ pub fn mask(text: &str) -> String {
 pub fn is_masked(text: &str) -> bool {
     text.strip_prefix(MASK)
         .is_some_and(|digest| digest.len() == 64 && is_hex(digest))
+}
+
+/// Returns the spec as it is printed: user-data is masked, the rest stands as it was written.
+pub fn printable(mut spec: InstanceSpec) -> InstanceSpec {
+    if let Some(text) = spec.user_data.as_mut().filter(|t| !is_masked(t)) {
+        *text = mask(text);
+    }
+    spec
 }
 
 /// Returns whether a text has only hex digits.
