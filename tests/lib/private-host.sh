@@ -98,11 +98,16 @@ mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 shift
 rm -rf "${dir:?}"/{etc,var,run}
-# The mount points of what a host need not have.
+# The mount points of what a host need not have. To remove one would unmount it in
+# every other private host too: the last one does it.
+exec 8< /var/lib
+flock -s 8
 mkdir -p /var/lib/kvmctl /var/log/kvmctl
 status=0
 unshare --mount --net --uts --ipc --pid --fork --kill-child --mount-proc \
     "${BASH_SOURCE[0]}" --inside "$dir" "$@" || status=$?
-rmdir /var/lib/kvmctl /var/log/kvmctl 2>/dev/null || true
+if flock -n -x 8; then
+    rmdir /var/lib/kvmctl /var/log/kvmctl 2>/dev/null || true
+fi
 rm -rf "${dir:?}"/{etc,var,run}
 exit "$status"

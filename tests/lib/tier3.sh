@@ -30,9 +30,9 @@ state() {
 
 "$KVMCTL" setup --yes
 for image in debian-12 debian-12-noagent; do
-    "$KVMCTL" images import "$KVMCTL_TEST_IMAGES/$image.qcow2" --name "$image" --default-user debian
+    "$KVMCTL" -q images import "$KVMCTL_TEST_IMAGES/$image.qcow2" --name "$image" --default-user debian
 done
-"$KVMCTL" images import "$KVMCTL_TEST_IMAGES/tiny.qcow2" --name tiny
+"$KVMCTL" -q images import "$KVMCTL_TEST_IMAGES/tiny.qcow2" --name tiny
 
 state > "$WORK/before"
 status=0
