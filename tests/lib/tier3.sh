@@ -25,7 +25,7 @@ state() {
     find /var/lib/libvirt /etc/libvirt -type f -not -name '*.log' \
         -not -path '*/dnsmasq/*' -not -path '*/channel/*' | sort
     find /var/lib/kvmctl -type f -not -path '*/locks/*' -not -name '*lock' \
-        -not -path '*/events/*' -not -path '*/index*' | sort
+        -not -name 'events*' -not -name 'index*' -not -path '*/ssh/*' | sort
 }
 
 "$KVMCTL" setup --yes

@@ -18,7 +18,7 @@ fn a_secret_reaches_the_guest_and_nobody_else() {
     let secret = json!({"apiVersion": "kvmctl/v1", "kind": "Secret",
         "metadata": {"name": "canary"}, "data": {"PASSWORD": CANARY}});
     apply(&env, &secret, &[]).ok();
-    let from = json!({"secretKeyRef": {"name": "canary", "key": "PASSWORD"}});
+    let from = json!({"secret": {"name": "canary", "key": "PASSWORD"}});
     let more = json!({
         "env": [{"name": "PASSWORD", "valueFrom": from}],
         "userData": format!("#cloud-config\nwrite_files:\n- path: /root/own\n  content: {CANARY}\n"),
