@@ -17,10 +17,8 @@ fn killed_between_engine_steps() {
         };
         let when = format!("killed at boundary {n}, then {recovery:?}");
         let spec = format!("  cpus: 2\n  memory: {}M\n  disk: {}G\n", 300 + n, 10 + n);
-        let manifest = place.manifest(&name, &spec).replace("type: basic-1", "");
-        let text = std::fs::read_to_string(&manifest)
-            .unwrap()
-            .replace("  type: basic-1\n", "");
+        let manifest = std::fs::read_to_string(place.manifest(&name, &spec)).unwrap();
+        let text = manifest.replace("  type: basic-1\n", "");
         let text = text.replace("spec:", &format!("  labels: {{round: r{n}}}\nspec:"));
         let manifest = place.file("changed.yaml", &text);
         let apply = ["apply", "-f", manifest.as_str(), "--wait=false"];
