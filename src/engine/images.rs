@@ -13,7 +13,7 @@ use crate::libvirt::Pool;
 use crate::libvirt::xml::volume::VolumeXml;
 use crate::observe::{StoredImage, World};
 use crate::plan::Outcome;
-use crate::store::STORE_WAIT;
+use crate::store::{InstanceRecord, STORE_WAIT};
 
 use super::signal::{Interrupt, interrupted};
 use crate::api::Reporter;
@@ -473,7 +473,22 @@ pub fn delete(world: &World, name: &Name) -> Result<()> {
     let stored = world.store()?.get::<StoredImage>(name)?.ok_or_else(|| {
         Error::not_found(format!("image {:?} not found", name.as_str())).hint("kvmctl get images")
     })?;
-    let users = dependents(world, name.as_str())?;
+    let volume = stored.image.volume();
+    let shared = world
+        .store_for_reading()?
+        .all::<StoredImage>()?
+        .iter()
+        .any(|other| other.image.name != *name && other.image.volume() == volume);
+    let mut users = dependents(world, name.as_str())?;
+    if shared {
+        // The content stays under its other name: only who asked for this one needs it.
+        let records: Vec<InstanceRecord> = world.store_for_reading()?.all()?;
+        let asked = records
+            .iter()
+            .filter(|r| r.spec.image.as_deref() == Some(name.as_str()));
+        let asked: Vec<String> = asked.map(|r| format!("instance/{}", r.name)).collect();
+        users.retain(|u| asked.contains(u));
+    }
     if !users.is_empty() {
         let error = Error::conflict(format!(
             "image {:?} is used by {}",
@@ -490,12 +505,6 @@ pub fn delete(world: &World, name: &Name) -> Result<()> {
             false => error.hint(format!("kvmctl instances delete {}", instances.join(" "))),
         });
     }
-    let volume = stored.image.volume();
-    let shared = world
-        .store_for_reading()?
-        .all::<StoredImage>()?
-        .iter()
-        .any(|other| other.image.name != *name && other.image.volume() == volume);
     if !shared {
         let pool = world.host()?.pool(&stored.pool)?;
         for name in [volume.sidecar(), volume.to_string()] {
