@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod callers;
+mod conformance;
 mod converge;
 mod layering;
 mod support;

@@ -61,7 +61,7 @@ run_generated() {
         "cargo run -- generate . && git add completions man"
 }
 
-run_tier1() { limited 600 cargo test --locked --test kvmctl-tests -- layering:: tier1::; }
+run_tier1() { limited 600 cargo test --locked --test kvmctl-tests -- conformance:: layering:: tier1::; }
 run_tier2() { limited 600 cargo test --locked --test kvmctl-tests -- tier2::; }
 
 run_tier3() {

@@ -1,5 +1,7 @@
 //! `edit`: the object in an editor, applied when it is closed.
 
+use std::io::IsTerminal as _;
+
 use clap::Args;
 
 use super::context::Ctx;
@@ -44,7 +46,6 @@ fn edit(ctx: &Ctx, editor: &Editor, key: &ObjectKey) -> Result<()> {
             ctx.ui().status("Edit cancelled, no changes made.");
             return Ok(());
         }
-        // An editor that changes nothing more has given up, and one without a person would go on for ever.
         if refused.as_ref() == Some(&bare) {
             let kept = file.keep()?;
             return Err(Error::usage("the edit was left invalid, no changes made")
@@ -52,6 +53,11 @@ fn edit(ctx: &Ctx, editor: &Editor, key: &ObjectKey) -> Result<()> {
         }
         match apply(ctx, key, &bare) {
             Ok(()) => return Ok(()),
+            // Without a person at it an editor would make the same fault for ever.
+            Err(error) if !std::io::stdin().is_terminal() => {
+                let kept = file.keep()?;
+                return Err(error.hint(format!("your changes are in {}", kept.display())));
+            }
             Err(error) => {
                 text = with_error(&error, &bare);
                 refused = Some(bare);

@@ -36,6 +36,9 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: TopArgs) -> Result<()> {
     let names = names(Targets::parse(noun, &words, "top")?)?;
     let filter = output::Filter::parse(args.select.selector.as_deref(), None, &[Kind::Instance])?;
     let world = ctx.world()?;
+    for name in &names {
+        world.instance(name)?;
+    }
     let before = usage::sample(world)?;
     sleep(INTERVAL);
     let rows = usage::between(world, &before, &usage::sample(world)?)?;

@@ -1,6 +1,6 @@
 //! The binary on a private daemon: what one command does, the next one sees.
 
-mod daemon;
+pub(crate) mod daemon;
 
 use daemon::Daemon;
 
