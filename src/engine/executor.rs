@@ -44,7 +44,7 @@ impl From<Failed> for Error {
 /// operation stays where it is, and the intent on disk lets the next run finish it.
 ///
 /// # Errors
-/// [`Failed`], with what is left of it.
+/// `Failed`, with what is left of it.
 pub fn execute(
     plan: &ObjectPlan,
     worker: &dyn Worker,
