@@ -18,7 +18,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cloudinit", &["api", "error"]),
     ("libvirt", &["api", "error"]),
     ("store", &["api", "error", "net", "paths"]),
-    ("host", &["api", "error", "net", "shell", "store"]),
+    (
+        "host",
+        &["api", "cloudinit", "error", "net", "shell", "store"],
+    ),
     ("image", &["api", "error", "host"]),
     (
         "observe",
