@@ -122,7 +122,8 @@ fn selected(ctx: &Ctx, kinds: &[Kind], args: &DeleteArgs) -> Result<Vec<ObjectKe
         keys.extend(
             objects
                 .iter()
-                .filter(|o| filter.matches(o))
+                // What the catalogue offers and what is built in is not there to be deleted.
+                .filter(|o| filter.matches(o) && super::get::is_on_the_host(o))
                 .filter_map(Object::key),
         );
     }

@@ -148,7 +148,7 @@ fn find(
 }
 
 /// `get all` is about the host: what could be pulled and what is built in have lists of their own.
-fn is_on_the_host(object: &Object) -> bool {
+pub(super) fn is_on_the_host(object: &Object) -> bool {
     match object {
         Object::Image(image) => image.status.as_ref().is_some_and(|s| s.cached),
         Object::InstanceType(it) => !it.metadata.name.as_ref().is_some_and(is_built_in),
