@@ -95,8 +95,19 @@ fn a_secret_reaches_the_guest_and_nobody_else() {
             "/etc/libvirt",
         ],
     );
-    let elsewhere: Vec<&str> = files.lines().filter(|f| !f.contains("/secrets/")).collect();
+    // The record keeps the user-data, for its owner alone; the secret is there by reference only.
+    let (records, elsewhere): (Vec<&str>, Vec<&str>) = files
+        .lines()
+        .filter(|f| !f.contains("/secrets/"))
+        .partition(|f| f.contains("/instances/"));
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    for record in records {
+        assert_eq!(
+            host("grep", &["-cF", CANARY, record]).trim(),
+            "1",
+            "{record}"
+        );
+    }
     // Ready, so that its medium has none any more.
     let isos = host(
         "find",
