@@ -72,6 +72,11 @@ impl Host {
             let message = format!("the URI holds the character {bad:?}");
             return Err(LibvirtError::ours("connect", Cause::BadUri, message));
         }
+        // libvirt asks its daemon about a driver it does not know, and would miss the daemon instead.
+        if let Some(driver) = unknown_driver(uri) {
+            let message = format!("{driver:?} is no driver that kvmctl works with");
+            return Err(LibvirtError::ours("connect", Cause::BadUri, message));
+        }
         events::run_loop()?;
         tracing::info!(target: "libvirt", "virConnectOpen {uri}");
         let conn = Connect::open(Some(uri)).map_err(|e| LibvirtError::at_open(uri, &e))?;
@@ -223,6 +228,15 @@ fn is_local(uri: &str) -> bool {
     let transport = scheme.split_once('+').map(|(_, transport)| transport);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     matches!(transport, None | Some("unix")) && host.is_empty()
+}
+
+/// Returns the driver of `driver[+transport]://…` when it is neither `qemu` nor `test`.
+///
+/// A text without a scheme may be an alias of the caller's `libvirt.conf`.
+fn unknown_driver(uri: &str) -> Option<&str> {
+    let (scheme, _) = uri.split_once("://")?;
+    let driver = scheme.split('+').next().unwrap_or(scheme);
+    (!matches!(driver, "qemu" | "test")).then_some(driver)
 }
 
 #[cfg(test)]
