@@ -9,7 +9,10 @@
 mod accelerator;
 mod allocate;
 mod apply;
+mod change;
+mod create;
 mod delete;
+mod desired;
 mod lifecycle;
 mod metadata;
 mod prepare;
@@ -17,12 +20,14 @@ mod ready;
 mod refresh;
 mod resume;
 mod scrub;
+mod sides;
 mod spec;
 mod verdict;
 mod worker;
 
-pub use apply::{Sides, change_spec};
-pub(super) use apply::{apply, change_meta, manifest_of, sides};
+pub(super) use apply::apply;
+pub(super) use change::change_meta;
+pub use change::change_spec;
 pub(super) use delete::delete;
 pub(in crate::engine) use lifecycle::find;
 pub use lifecycle::{Change, StopOptions, lifecycle};
@@ -30,6 +35,8 @@ pub use metadata::{adopt, forget};
 pub(in crate::engine) use prepare::USER_NETWORK;
 pub use ready::wait_ready;
 pub use refresh::refresh_ready;
+pub use sides::Sides;
+pub(super) use sides::{manifest_of, sides};
 
 use crate::api::{API_VERSION, Instance, ObjectMeta};
 use crate::error::Result;

@@ -4,7 +4,7 @@
 //! made again under the same identity. Once the domain is defined its guest may have run for days:
 //! then only the end of the creation is made up for, and never is a disk replaced.
 
-use super::apply::begin_creation;
+use super::create::begin_creation;
 use super::metadata::{self, note};
 use super::prepare;
 use super::worker::InstanceWorker;

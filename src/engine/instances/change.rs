@@ -1,0 +1,181 @@
+//! Changes an instance that is there: three-way merge, plan, and the change itself.
+
+use super::super::executor::execute;
+use super::super::options::{Applied, ApplyMode, ApplyOptions, DryRun};
+use super::apply::{OBJECT_WAIT, told};
+use super::desired::Desired;
+use super::metadata::{self, note};
+use super::prepare;
+use super::resume;
+use super::spec::unmask;
+use super::worker::InstanceWorker;
+use crate::api::{Instance, InstanceSpec, Kind, Name, ObjectKey, ObjectMeta, Reporter};
+use crate::error::{Error, Result};
+use crate::libvirt::Domain;
+use crate::observe::World;
+use crate::plan::instance_change::{Refused, Side, change};
+use crate::plan::{ObjectPlan, Outcome};
+use crate::store::{InstanceRecord, LastApplied};
+
+/// Changes labels and annotations.
+///
+/// # Errors
+/// What the change itself refuses; as [`apply`].
+pub(crate) fn change_meta(
+    world: &World,
+    name: &Name,
+    change: &mut dyn FnMut(&mut ObjectMeta) -> Result<()>,
+) -> Result<Outcome> {
+    let key = ObjectKey::new(Kind::Instance, name.clone());
+    edit(world, &key, &crate::api::Silent, |instance| {
+        change(&mut instance.metadata)
+    })
+}
+
+/// Changes the spec.
+///
+/// # Errors
+/// As `apply`.
+pub fn change_spec(
+    world: &World,
+    key: &ObjectKey,
+    reporter: &dyn Reporter,
+    change: impl Fn(&mut InstanceSpec),
+) -> Result<Outcome> {
+    edit(world, key, reporter, |instance| {
+        change(&mut instance.spec);
+        Ok(())
+    })
+}
+
+fn edit(
+    world: &World,
+    key: &ObjectKey,
+    reporter: &dyn Reporter,
+    change: impl FnOnce(&mut Instance) -> Result<()>,
+) -> Result<Outcome> {
+    let _object = world
+        .store()?
+        .lock_object(Kind::Instance, key.name.as_str(), OBJECT_WAIT)?;
+    let domain = super::lifecycle::find(world, key)?;
+    metadata::owned(&domain, key)?;
+    let record = super::record_of(world, &domain)?;
+    let mut instance = super::instance_of(&record);
+    change(&mut instance)?;
+    let options = ApplyOptions {
+        mode: ApplyMode::Replace,
+        dry_run: DryRun::None,
+        wait: None,
+        error_unchanged: false,
+    };
+    Ok(update(world, key, &instance, &record, &domain, &options, reporter)?.outcome)
+}
+
+/// Makes an instance be what is wanted, where it is something else.
+///
+/// # Errors
+/// A conflict for a field that cannot be changed; what libvirt refuses. A failed change is taken back.
+pub(super) fn update(
+    world: &World,
+    key: &ObjectKey,
+    instance: &Instance,
+    record: &InstanceRecord,
+    domain: &Domain,
+    options: &ApplyOptions,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    let mut wanted = instance.clone();
+    unmask(&mut wanted.spec, Some(&record.spec))?;
+    let merged = match options.mode {
+        ApplyMode::Replace => Desired::whole(&wanted),
+        _ => Desired::merged(record, &wanted)?,
+    };
+    let same = merged.spec == record.spec
+        && merged.labels == record.labels
+        && merged.annotations == record.annotations;
+    if same {
+        let mut applied = told(&ObjectPlan::unchanged(key.clone()), None);
+        applied.notes.extend(merged.kept_note());
+        return Ok(applied);
+    }
+    let plan = plan_update(world, key, record, &merged, domain)?;
+    let mut applied = told(&plan, None);
+    applied.notes.extend(merged.kept_note());
+    if options.dry_run != DryRun::None {
+        return Ok(applied);
+    }
+    let before = record;
+    let mut record = record.clone();
+    if merged.spec != record.spec {
+        record.generation += 1;
+    }
+    record.spec = merged.spec;
+    record.labels = merged.labels;
+    record.annotations = merged.annotations;
+    record.last_applied = Some(LastApplied {
+        labels: wanted.metadata.labels,
+        annotations: wanted.metadata.annotations,
+        spec: wanted.spec,
+    });
+    let metadata = metadata::of(&record)?;
+    let uid = record.uid;
+    resume::begin_change(world, &record)?;
+    let worker = InstanceWorker::changing(world, record.clone(), metadata);
+    if let Err(failed) = execute(&plan, &worker, reporter) {
+        return Err(resume::take_back_change(world, key, before, failed.error));
+    }
+    resume::end(world, &record)?;
+    note(
+        world,
+        key,
+        Some(uid),
+        "Configured",
+        "the instance was changed",
+    );
+    Ok(applied)
+}
+
+fn plan_update(
+    world: &World,
+    key: &ObjectKey,
+    record: &InstanceRecord,
+    desired: &Desired,
+    domain: &Domain,
+) -> Result<ObjectPlan> {
+    let old = Side {
+        spec: &record.spec,
+        size: current_size(world, record, domain)?,
+    };
+    let new = Side {
+        spec: &desired.spec,
+        size: prepare::size(world, &desired.spec)?,
+    };
+    let root = prepare::volume(&world.settings().pool, &record.name, record.uid, "qcow2");
+    let running = domain.state()?.is_active();
+    change(key.clone(), old, new, root, running).map_err(|refused: Refused| {
+        let hint = "delete the instance and apply again, to make it anew";
+        Error::conflict(format!(
+            "The Instance {:?} is invalid: {refused}",
+            key.name.as_str()
+        ))
+        .hint(hint)
+    })
+}
+
+/// Works out the size that an instance has by its own spec; an adopted one has what its domain says.
+fn current_size(
+    world: &World,
+    record: &InstanceRecord,
+    domain: &Domain,
+) -> Result<crate::api::Size> {
+    let mut size = prepare::size(world, &record.spec)?;
+    if record.adopted {
+        let xml = domain.definition()?;
+        size.cpus = xml.cpus();
+        size.memory = xml
+            .memory_bytes()
+            .and_then(crate::api::Quantity::from_bytes)
+            .unwrap_or(size.memory);
+    }
+    Ok(size)
+}

@@ -1,0 +1,127 @@
+//! Deletes objects of all kinds.
+
+use std::sync::Mutex;
+
+use super::Tell;
+use super::settle::event;
+use crate::api::{Kind, ObjectKey, Reporter};
+use crate::engine::batch::{Batch, run_all};
+use crate::engine::options::{Applied, DeleteOptions, DryRun, WIDTH};
+use crate::engine::{images, instances, owned};
+use crate::error::{Error, Result};
+use crate::observe::World;
+use crate::plan::{self, Outcome, Step};
+use crate::store::{STORE_WAIT, SecretRecord, TypeRecord};
+
+/// Deletes objects, what refers to others first.
+///
+/// # Errors
+/// What goes wrong with single objects is in the batch.
+pub fn delete(
+    world: &World,
+    keys: Vec<ObjectKey>,
+    options: &DeleteOptions,
+    reporter: &dyn Reporter,
+    tell: Tell<'_>,
+) -> Result<Batch> {
+    let mut sum = Batch::default();
+    let gone: Mutex<Vec<ObjectKey>> = Mutex::default();
+    let mut kinds: Vec<Kind> = keys.iter().map(|k| k.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    for kind in kinds.into_iter().rev() {
+        let level: Vec<ObjectKey> = keys.iter().filter(|k| k.kind == kind).cloned().collect();
+        sum.merge(run_all(&level, WIDTH, |key| {
+            let applied = delete_one(world, key, options, reporter);
+            reporter.finished(key);
+            match applied {
+                Ok(applied) => {
+                    owned::lock(&gone).push(key.clone());
+                    tell(&applied)
+                }
+                Err(e) if options.ignore_not_found && e.kind() == crate::error::Kind::NotFound => {
+                    Ok(())
+                }
+                Err(e) => Err(e),
+            }
+        }));
+    }
+    for owner in owned::lock(&gone).iter() {
+        for key in owned::secrets_of(world, owner)? {
+            let left = delete_one(world, &key, options, reporter);
+            sum.merge(run_all(&[key], 1, |_| {
+                tell(left.as_ref().map_err(Clone::clone)?)
+            }));
+        }
+    }
+    Ok(sum)
+}
+
+fn delete_one(
+    world: &World,
+    key: &ObjectKey,
+    options: &DeleteOptions,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    if key.kind == Kind::Instance {
+        return instances::delete(world, key, options, reporter);
+    }
+    if key.kind == Kind::InstanceType && crate::store::is_built_in(&key.name) {
+        return Err(Error::conflict(format!(
+            "{key} is built in and cannot be deleted"
+        )));
+    }
+    if key.kind != Kind::Image {
+        world.get(key)?;
+    }
+    let step = match key.kind {
+        Kind::Secret => Step::Secret(plan::secret::Step::Remove),
+        Kind::InstanceType => Step::InstanceType(plan::instance_type::Step::Remove),
+        Kind::Image | Kind::Instance => Step::Image(plan::image::Step::Record),
+    };
+    if options.dry_run == DryRun::None {
+        match key.kind {
+            Kind::Image => images::delete(world, &key.name)?,
+            kind => {
+                refuse_used(world, key)?;
+                let store = world.store()?;
+                let _lock = store.lock(STORE_WAIT)?;
+                match kind {
+                    Kind::Secret => store.remove::<SecretRecord>(&key.name)?,
+                    _ => store.remove::<TypeRecord>(&key.name)?,
+                };
+            }
+        }
+        event(world, key, Outcome::Deleted);
+    }
+    let explanation = crate::engine::explain(&step, &key.name);
+    Ok(Applied {
+        key: key.clone(),
+        outcome: Outcome::Deleted,
+        notes: Vec::new(),
+        explanation,
+    })
+}
+
+/// A secret or type that instances refer to stays: they could not be made again without it.
+fn refuse_used(world: &World, key: &ObjectKey) -> Result<()> {
+    let records: Vec<crate::store::InstanceRecord> = world.store_for_reading()?.all()?;
+    let users: Vec<String> = records
+        .iter()
+        .filter(|r| {
+            let by_env = r.spec.env.iter().filter_map(|v| v.value_from.as_ref());
+            match key.kind {
+                Kind::Secret => by_env.into_iter().any(|s| s.secret.name == key.name),
+                _ => r.spec.instance_type.as_deref() == Some(key.name.as_str()),
+            }
+        })
+        .map(|r| format!("instance/{}", r.name))
+        .collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "{key} is used by {}",
+        users.join(", ")
+    )))
+}

@@ -1,0 +1,112 @@
+//! What `label`, `annotate`, `edit`, `patch` and `diff` do with objects of all kinds.
+
+use super::apply_one;
+use crate::api::{Kind, Object, ObjectKey, ObjectMeta};
+use crate::engine::instances::{self, Sides};
+use crate::engine::options::{ApplyMode, ApplyOptions, DryRun};
+use crate::error::{Error, Result};
+use crate::manifest;
+use crate::observe::{StoredImage, World};
+use crate::plan::Outcome;
+
+/// Changes labels and annotations of an object of any kind.
+///
+/// # Errors
+/// `NotFound`, and what the change itself refuses.
+pub fn change_meta(
+    world: &World,
+    key: &ObjectKey,
+    mut change: impl FnMut(&mut ObjectMeta) -> Result<()>,
+) -> Result<Outcome> {
+    if key.kind == Kind::Instance {
+        return instances::change_meta(world, &key.name, &mut change);
+    }
+    let mut object = world.get(key)?;
+    change(object.meta_mut())?;
+    if key.kind == Kind::InstanceType && crate::store::is_built_in(&key.name) {
+        return Err(Error::conflict(format!(
+            "{key} is built in and cannot be changed"
+        )));
+    }
+    let options = ApplyOptions {
+        mode: ApplyMode::Replace,
+        dry_run: DryRun::None,
+        wait: None,
+        error_unchanged: false,
+    };
+    if key.kind == Kind::Image
+        && world
+            .store_for_reading()?
+            .get::<StoredImage>(&key.name)?
+            .is_none()
+    {
+        return Err(Error::conflict(format!("{key} is not in the pool"))
+            .hint(format!("kvmctl images pull {}", key.name)));
+    }
+    Ok(apply_one(world, &object, &options, &crate::api::Silent)?.outcome)
+}
+
+/// Returns an object as a manifest: what `patch` and `edit` begin with.
+///
+/// # Errors
+/// `NotFound`.
+pub fn manifest_of(world: &World, key: &ObjectKey) -> Result<serde_json::Value> {
+    let object = editable(world, key)?;
+    serde_json::to_value(&object).map_err(|e| Error::failed("cannot write the object").caused_by(e))
+}
+
+/// Returns an object as it was asked for, nothing masked: for a file of the caller's alone.
+///
+/// # Errors
+/// `NotFound`, or a conflict where it is not ours.
+pub fn editable(world: &World, key: &ObjectKey) -> Result<Object> {
+    match key.kind {
+        Kind::Instance => Ok(instances::manifest_of(world, key)?.into()),
+        _ => world.get(key),
+    }
+}
+
+/// The two sides of a diff.
+///
+/// # Errors
+/// What libvirt or the store refuses.
+pub fn sides(world: &World, object: &Object) -> Result<Sides> {
+    if let Object::Instance(instance) = object {
+        return instances::sides(world, instance);
+    }
+    let key = object
+        .key()
+        .ok_or_else(|| Error::usage("metadata.name is missing"))?;
+    let text = |object: &Object| match object {
+        Object::Secret(secret) => {
+            let mut shown = secret.as_ref().clone();
+            for value in shown.data.values_mut() {
+                *value = crate::api::SecretValue::new(manifest::mask(value.expose()));
+            }
+            manifest::to_manifest_yaml(&bare(shown.into()))
+        }
+        other => manifest::to_manifest_yaml(&bare(other.clone())),
+    };
+    let live = match world.get(&key) {
+        Ok(live) => text(&live),
+        Err(e) if e.kind() == crate::error::Kind::NotFound => String::new(),
+        Err(e) => return Err(e),
+    };
+    Ok(Sides {
+        name: key.to_string(),
+        live,
+        wanted: text(object),
+    })
+}
+
+/// Without what kvmctl sets itself.
+fn bare(mut object: Object) -> Object {
+    let meta = object.meta_mut();
+    meta.uid = None;
+    meta.creation_timestamp = None;
+    meta.generation = None;
+    if let Object::Image(image) = &mut object {
+        image.status = None;
+    }
+    object
+}

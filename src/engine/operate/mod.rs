@@ -1,0 +1,76 @@
+//! The operations over objects of all kinds: references checked first, then level by level, the
+//! objects of a level in parallel. What a kind does of its own is in its file.
+
+mod delete;
+mod edit;
+mod image;
+mod instance_type;
+mod secret;
+mod settle;
+
+pub use delete::delete;
+pub use edit::{change_meta, editable, manifest_of, sides};
+
+use std::sync::Mutex;
+
+use super::batch::{Batch, run_all};
+use super::options::{Applied, ApplyOptions, WIDTH};
+use super::{instances, owned, references};
+use crate::api::{Object, ObjectKey, Reporter};
+use crate::error::Result;
+use crate::observe::World;
+use crate::plan;
+
+/// Hears what came of each object, as soon as it is known.
+pub type Tell<'t> = &'t (dyn Fn(&Applied) -> Result<()> + Sync);
+
+/// Makes objects be as they are wanted.
+///
+/// # Errors
+/// Usage, before anything is changed, when something that is referred to does not exist. What goes
+/// wrong with single objects is in the batch.
+pub fn apply(
+    world: &World,
+    objects: Vec<Object>,
+    options: &ApplyOptions,
+    reporter: &dyn Reporter,
+    tell: Tell<'_>,
+) -> Result<Batch> {
+    references::check(world, &objects)?;
+    let mut sum = Batch::default();
+    let failed_keys: Mutex<Vec<ObjectKey>> = Mutex::default();
+    for level in plan::levels(objects) {
+        let before = owned::lock(&failed_keys).clone();
+        let batch = run_all(&level, WIDTH, |object| {
+            let applied = references::unharmed(object, &before)
+                .and_then(|()| apply_one(world, object, options, reporter));
+            if let Some(key) = object.key() {
+                reporter.finished(&key);
+                if applied.is_err() {
+                    owned::lock(&failed_keys).push(key);
+                }
+            }
+            tell(&applied?)
+        });
+        let failed = !batch.errors.is_empty();
+        sum.merge(batch);
+        if failed && super::signal::interrupted().is_err() {
+            break;
+        }
+    }
+    Ok(sum)
+}
+
+fn apply_one(
+    world: &World,
+    object: &Object,
+    options: &ApplyOptions,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    match object {
+        Object::Instance(instance) => instances::apply(world, instance, options, reporter),
+        Object::Secret(wanted) => secret::apply_secret(world, wanted, options),
+        Object::InstanceType(wanted) => instance_type::apply_type(world, wanted, options),
+        Object::Image(wanted) => image::apply_image(world, wanted, options, reporter),
+    }
+}
