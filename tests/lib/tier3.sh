@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Tier 3, inside the private host: set it up with kvmctl itself, run the tests, and
 # see that they left it as they found it.
+#
+#   tier3.sh [FILTER…]       all of it, or the tests whose names contain a filter
 set -euo pipefail
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$REPO"
+[[ $# -gt 0 ]] || set -- tier3:: converge::
 KVMCTL=${CARGO_TARGET_DIR:-$REPO/target}/debug/kvmctl
 WORK=$(mktemp -d)
 export HOME=$WORK/home
@@ -39,7 +42,7 @@ status=0
 # cargo reads its own settings from the real home.
 CARGO_HOME=${CARGO_HOME:-$(getent passwd root | cut -d: -f6)/.cargo} \
     RUSTUP_HOME=${RUSTUP_HOME:-$(getent passwd root | cut -d: -f6)/.rustup} \
-    cargo test --offline --locked --test kvmctl-tests -- tier3:: converge:: --test-threads=2 || status=$?
+    cargo test --offline --locked --test kvmctl-tests -- "$@" --test-threads=2 || status=$?
 state > "$WORK/after"
 if ! diff "$WORK/before" "$WORK/after"; then
     echo "error: the tests did not leave the host as they found it" >&2
