@@ -1,0 +1,70 @@
+//! Logging in: where to, as whom, by which key.
+
+use super::{own_key, running};
+use crate::api::ObjectKey;
+use crate::engine::instances;
+use crate::error::{Error, Result};
+use crate::host::{Ssh, SshTarget};
+use crate::observe::World;
+use crate::store::InstanceRecord;
+
+/// Logs in, or runs one command with the caller's terminal, and returns the exit code.
+///
+/// # Errors
+/// A conflict when the guest is off or has no address.
+pub fn ssh(world: &World, key: &ObjectKey, user: Option<&str>, command: &[String]) -> Result<u8> {
+    running(world, key)?;
+    let (ssh, target) = ssh_to(world, key, user)?;
+    Ok(ssh.interactive(&target, command)?)
+}
+
+pub(super) fn ssh_to(
+    world: &World,
+    key: &ObjectKey,
+    user: Option<&str>,
+) -> Result<(Ssh, SshTarget)> {
+    let domain = instances::find(world, key)?;
+    let record = world
+        .store_for_reading()?
+        .get::<InstanceRecord>(&domain.uid())?;
+    let instance = world.instance(&key.name)?;
+    let address = instance
+        .status
+        .and_then(|s| s.address)
+        .ok_or_else(|| no_address(key, record.as_ref()))?;
+    let ours = own_key(world)?;
+    let user = user
+        .map(str::to_owned)
+        .or_else(|| record.as_ref().and_then(|r| r.ssh_user.clone()))
+        .unwrap_or_else(|| "root".to_owned());
+    let target = SshTarget {
+        address: address.into(),
+        user,
+        private_key: ours.private,
+        host_key: record.and_then(|r| r.ssh_host_key),
+        jump: jump(world.host()?.uri()),
+    };
+    Ok((Ssh::find()?, target))
+}
+
+fn no_address(key: &ObjectKey, record: Option<&InstanceRecord>) -> Error {
+    let user_mode = |r: &InstanceRecord| {
+        let mut nics = r.nics.iter();
+        nics.any(|n| n.network == instances::USER_NETWORK)
+    };
+    let error = Error::conflict(format!("{key} has no address that ssh could use"));
+    let error = match record.is_some_and(user_mode) {
+        true => error
+            .caused_by("it is in QEMU's user-mode network, which nothing reaches from outside")
+            .hint(format!("kvmctl exec {} -- COMMAND", key.name)),
+        false => error,
+    };
+    error.hint(format!("kvmctl console {}", key.name))
+}
+
+/// Guests of a remote host are reached through it.
+fn jump(uri: &str) -> Option<String> {
+    let rest = uri.split_once("+ssh://")?.1;
+    let host = rest.split(['/', '?']).next()?;
+    (!host.is_empty()).then(|| host.to_owned())
+}

@@ -1,0 +1,108 @@
+//! Images into the pool: pulled or imported, checked, stored once under a name made from their
+//! content.
+
+mod import;
+mod pull;
+mod remove;
+mod store;
+
+pub use import::{ImportRequest, import};
+pub use pull::{PullRequest, pull};
+pub use remove::{delete, dependents, unused};
+
+use std::path::{Path, PathBuf};
+
+use crate::api::Reporter;
+use crate::error::{Error, Result};
+use crate::image::catalogue::Architecture;
+use crate::image::{Algorithm, Checksum, Limits};
+use crate::libvirt::Pool;
+use crate::observe::{StoredImage, World};
+
+use super::signal::interrupted;
+
+/// How long to wait for another run that pulls the same image.
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Makes sure that an image is in the pool and returns it; pulls it if the catalogue has it.
+///
+/// # Errors
+/// Usage with the candidates for an unknown name; whatever stops a download.
+pub fn ensure(world: &World, name: &str, reporter: &dyn Reporter) -> Result<StoredImage> {
+    if let Some(found) = present(world, name)? {
+        return Ok(found);
+    }
+    let request = PullRequest {
+        source: name.to_owned(),
+        name: None,
+        checksum: None,
+        without_checksum: false,
+        allow_http: false,
+        default_user: None,
+    };
+    let (key, _) = pull(world, &request, reporter)?;
+    present(world, key.name.as_str())?
+        .ok_or_else(|| Error::failed(format!("image {name:?} vanished while it was pulled")))
+}
+
+/// Looks an image up whose volume is really there.
+///
+/// # Errors
+/// What the store or libvirt refuses.
+pub fn present(world: &World, name: &str) -> Result<Option<StoredImage>> {
+    let Some(stored) = world.stored_image(name)? else {
+        return Ok(None);
+    };
+    let pool = world.host()?.pool(&stored.pool)?;
+    let volume = stored.image.volume();
+    Ok(pool.find_volume(volume.as_str())?.map(|_| stored))
+}
+
+/// Returns the architecture of the host's guests.
+///
+/// # Errors
+/// If libvirt does not say, or the architecture is none we know.
+pub fn architecture(world: &World) -> Result<Architecture> {
+    let caps = world.host()?.capabilities()?;
+    Architecture::parse(&caps.arch).ok_or_else(|| {
+        Error::failed(format!(
+            "no images are known for the architecture {:?}",
+            caps.arch
+        ))
+    })
+}
+
+fn limits(pool: &Pool, sparse: bool) -> Result<Limits> {
+    Ok(if sparse {
+        Limits::default()
+    } else {
+        Limits::for_pool(pool.info()?.available)
+    })
+}
+
+fn checksum(hex: &str) -> Result<Checksum> {
+    let algorithm = if hex.len() == 128 {
+        Algorithm::Sha512
+    } else {
+        Algorithm::Sha256
+    };
+    Checksum::new(algorithm, hex).map_err(|e| Error::usage(e.to_string()))
+}
+
+fn private_dir(dir: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| Error::failed(format!("cannot make {}", dir.display())).caused_by(e))?;
+    Ok(dir.to_owned())
+}
+
+/// A copy that was stopped by a signal ends as the signal does.
+fn or_signal<E: Into<Error>>(error: E) -> Error {
+    match interrupted() {
+        Err(signal) => signal,
+        Ok(()) => error.into(),
+    }
+}

@@ -1,0 +1,82 @@
+//! The network of the context, and the firewall that it depends on.
+
+use super::{Report, autostart};
+use crate::host::{HostError, Tool};
+use crate::libvirt::Host;
+use crate::observe::World;
+
+pub(super) fn network(report: &mut Report, world: &World, host: &Host) {
+    let name = &world.settings().network;
+    let network = match host.network(name) {
+        Ok(network) => network,
+        Err(e) => {
+            return report.failed("network", format!("network {name:?}: {e}"), "kvmctl setup");
+        }
+    };
+    match network.is_active() {
+        Ok(true) => report.ok("network", format!("network {name:?} is active")),
+        _ => report.failed(
+            "network",
+            format!("network {name:?} is not active: guests get no address"),
+            "kvmctl setup",
+        ),
+    }
+    let starts = network.autostart().ok();
+    autostart(
+        report,
+        "network-autostart",
+        &format!("network {name:?}"),
+        starts,
+    );
+    if host.is_local()
+        && let (Ok(true), Ok(xml)) = (network.is_active(), network.definition())
+        && let Some(bridge) = xml.bridge.and_then(|b| b.name)
+    {
+        firewall(report, &bridge);
+    }
+}
+
+/// Which backend libvirt uses for a bridge, whether its rules are there, and what would cut guests off.
+fn firewall(report: &mut Report, bridge: &str) {
+    let iptables = Tool::find(&["iptables"], "iptables")
+        .and_then(|t| t.run(&["-w", "5", "-S"], b"", None))
+        .map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    let nft = Tool::find(&["nft"], "nftables")
+        .and_then(|t| t.run_any(&["list", "table", "ip", "libvirt_network"], b"", None))
+        .map(|(_, out)| String::from_utf8_lossy(&out.stdout).into_owned());
+    let by_iptables = iptables.as_ref().is_ok_and(|rules| {
+        rules
+            .lines()
+            .any(|l| l.contains("LIBVIRT_FW") && l.contains(bridge))
+    });
+    let by_nft = nft.as_ref().is_ok_and(|rules| rules.contains(bridge));
+    match (by_iptables, by_nft, &iptables) {
+        (true, _, _) => report.ok(
+            "firewall",
+            format!("libvirt's rules for {bridge} are in iptables"),
+        ),
+        (_, true, _) => report.ok(
+            "firewall",
+            format!("libvirt's rules for {bridge} are in nftables"),
+        ),
+        (_, _, Err(HostError::Failed { .. })) => report.warning(
+            "firewall",
+            "the firewall's rules can only be read by root",
+            "sudo kvmctl doctor",
+        ),
+        _ => report.warning(
+            "firewall",
+            format!(
+                "{bridge} is up but libvirt's rules for it are gone: guests reach nothing outside"
+            ),
+            "systemctl restart libvirtd (modular: virtnetworkd)",
+        ),
+    }
+    if by_nft && iptables.is_ok_and(|rules| rules.lines().any(|l| l == "-P FORWARD DROP")) {
+        report.warning(
+            "forward-policy",
+            "the FORWARD policy is DROP (Docker sets it) and libvirt uses nftables: guests are cut off",
+            "iptables -I FORWARD -i virbr+ -j ACCEPT && iptables -I FORWARD -o virbr+ -j ACCEPT",
+        );
+    }
+}
