@@ -3,10 +3,11 @@
 //! A network that kvmctl makes is born with a `<host mac ip>` entry for every address of its
 //! instance range ([`slots`]), so that creating an instance touches no network. Where there are no
 //! slots, [`choice`] picks an address for a reservation of its own. [`subnet`] finds a range for a
-//! new network.
+//! new network. [`forward`] says what a port forward asks of the firewall.
 
 pub mod choice;
 mod error;
+pub mod forward;
 mod mac;
 pub mod slots;
 pub mod subnet;
