@@ -20,8 +20,6 @@ pub mod xml;
 
 #[cfg(test)]
 mod daemon_tests;
-#[cfg(test)]
-mod guest_tests;
 
 pub use agent::{Executed, GuestPath};
 pub use channel::{ConsoleStream, Line, LineReader};

@@ -300,15 +300,3 @@ impl Network {
         })
     }
 }
-
-#[cfg(test)]
-impl Network {
-    /// Removes an entry from the definition only, or from what is in force only.
-    pub(super) fn remove_half(&self, mac: &str, definition: bool) {
-        let xml = format!("<host mac='{mac}'/>");
-        let flags = if definition { CONFIG } else { LIVE };
-        let delete = sys::VIR_NETWORK_UPDATE_COMMAND_DELETE;
-        self.update("halve an entry of", delete, &xml, flags)
-            .unwrap();
-    }
-}

@@ -102,11 +102,12 @@ fn twenty_writers_in_threads_agree() {
 
 const CHURN_IN: &str = "KVMCTL_TEST_CHURN_IN";
 
-/// The child of the next test.
+/// The child of the next test; only there it has a place to work in.
 #[test]
-#[ignore = "started by the test of twenty processes"]
 fn churn_as_a_process() {
-    let at = std::env::var(CHURN_IN).unwrap();
+    let Ok(at) = std::env::var(CHURN_IN) else {
+        return;
+    };
     churn(Path::new(&at), std::process::id() as usize, 4);
 }
 
@@ -116,7 +117,6 @@ fn myself(path: &Path) -> std::process::Child {
         .args([
             "--exact",
             "store::concurrency_tests::churn_as_a_process",
-            "--ignored",
             "-q",
         ])
         .env(CHURN_IN, path)

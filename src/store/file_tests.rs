@@ -121,11 +121,12 @@ fn what_a_dead_writer_left_is_swept_and_a_living_ones_is_not() {
 
 const CUT_IN: &str = "KVMCTL_TEST_CUT_IN";
 
-/// The child of the next test: every file of it ends at 4096 bytes.
+/// The child of the next test, which alone gives it a place: every file of it ends at 4096 bytes.
 #[test]
-#[ignore = "started by the test of the write that is cut"]
 fn write_under_a_limit() {
-    let at = std::env::var(CUT_IN).unwrap();
+    let Ok(at) = std::env::var(CUT_IN) else {
+        return;
+    };
     let dir = Dir::open(Path::new(&at), "tmp").unwrap().unwrap();
     let error = dir
         .write("a.yaml", &[b'x'; 50_000], Durability::Power)
@@ -146,12 +147,7 @@ fn a_write_that_is_cut_leaves_the_old_file_and_nothing_half() {
     let status = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"])
         .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "store::file::tests::write_under_a_limit",
-            "--ignored",
-            "-q",
-        ])
+        .args(["--exact", "store::file::tests::write_under_a_limit", "-q"])
         .env(CUT_IN, dir.path())
         .stdout(std::process::Stdio::null())
         .status()

@@ -276,10 +276,9 @@ mod tests {
         assert_eq!(nowhere.update_index(note).unwrap(), Updated::Skipped);
     }
 
-    /// Run by hand: `cargo test --release --lib a_thousand_rows -- --ignored --nocapture`.
+    /// 3 ms in a release build; the bound leaves room for a debug build on a busy machine.
     #[test]
-    #[ignore = "a measurement"]
-    fn a_thousand_rows_load_in_five_milliseconds() {
+    fn a_thousand_rows_load_in_a_moment() {
         let (_tmp, store) = store();
         store
             .update_index(|index| {
@@ -288,7 +287,7 @@ mod tests {
                 }
             })
             .unwrap();
-        let best = (0..20)
+        let best = (0..5)
             .map(|_| {
                 let begin = std::time::Instant::now();
                 let store = Store::open(store.path(), Access::Read).unwrap();
@@ -297,7 +296,6 @@ mod tests {
             })
             .min()
             .unwrap();
-        println!("{best:?}");
-        assert!(best < Duration::from_millis(5), "{best:?}");
+        assert!(best < Duration::from_millis(250), "{best:?}");
     }
 }

@@ -34,6 +34,14 @@ isolate() {
         mkdir -p "$place" "$dir$place"
         mount --bind "$dir$place" "$place"
     done
+    # Made by swtpm's package, for the user that it runs as; the keys in it are the host's own.
+    for place in /var/lib/swtpm-localca /var/log/swtpm; do
+        [[ -d $place ]] || continue
+        mkdir -p "$dir$place"
+        chown --reference="$place" "$dir$place"
+        chmod --reference="$place" "$dir$place"
+        mount --bind "$dir$place" "$place"
+    done
     mkdir -p /run/lock /run/libvirt /var/lib/libvirt/{images,boot,dnsmasq,qemu}
     ip link set lo up
     hostname private

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::host::{BOOT, Identity, apply, expect_no_trace, field, guest_env, host, instance};
+use super::libvirt::agent::Listener;
 use crate::support::Env;
 
 const NAME: &str = "life";
@@ -64,8 +65,10 @@ fn a_guest_lives_and_leaves_nothing() {
     env.kvmctl(["instances", "stop", NAME, "--timeout", "5m"])
         .ok();
     assert_eq!(field(&env, NAME, ".status.phase"), "Stopped");
+    let agent = Listener::on(NAME);
     env.kvmctl(["instances", "start", NAME, "--wait", "--timeout", BOOT])
         .ok();
+    agent.expect_agent();
     assert_eq!(ready(&env), "True");
     answers_on_its_address(&env);
     assert_eq!(host_keys(&env), keys, "the guest was made anew");

@@ -4,6 +4,7 @@ mod cloud_init;
 mod converge;
 mod disks;
 mod host;
+mod libvirt;
 mod main_path;
 mod many;
 mod secrets;
