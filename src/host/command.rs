@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 )]
 use std::process::Command;
 use std::process::{ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -176,26 +177,18 @@ impl Tool {
             command.current_dir(dir);
         }
         let mut child = command.spawn().map_err(spawn_error)?;
-        let mut pipe_in = child.stdin.take();
-        let (mut pipe_out, mut pipe_err) = (child.stdout.take(), child.stderr.take());
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                // A tool that does not read its stdin is not an error of ours.
-                let _ = pipe_in.as_mut().map(|p| p.write_all(stdin));
-            });
-            let out = scope.spawn(move || read_all(pipe_out.as_mut()));
-            let err = scope.spawn(move || read_all(pipe_err.as_mut()));
-            let status = wait(&mut child, self.timeout).map_err(spawn_error)?;
-            let stdout = out.join().unwrap_or_default();
-            let stderr = err.join().unwrap_or_default();
-            match status {
-                Some(status) => Ok((status, Output { stdout, stderr })),
-                None => Err(HostError::TimedOut {
-                    program: self.name(),
-                    seconds: self.timeout.as_secs(),
-                }),
-            }
-        })
+        feed(child.stdin.take(), stdin);
+        let (out, err) = (drain(child.stdout.take()), drain(child.stderr.take()));
+        let deadline = Instant::now() + self.timeout;
+        let late = || HostError::TimedOut {
+            program: self.name(),
+            seconds: self.timeout.as_secs(),
+        };
+        let status = wait(&mut child, deadline).map_err(spawn_error)?;
+        let status = status.ok_or_else(late)?;
+        let (stdout, stderr) = (rest(&out, deadline), rest(&err, deadline));
+        let (stdout, stderr) = (stdout.ok_or_else(late)?, stderr.ok_or_else(late)?);
+        Ok((status, Output { stdout, stderr }))
     }
 
     /// Runs it on the caller's own terminal and returns its exit code, as a shell tells it.
@@ -234,16 +227,38 @@ impl Tool {
     }
 }
 
-fn read_all(pipe: Option<&mut impl Read>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // A read error means that the child is gone; its status tells the rest.
-    let _ = pipe.map(|p| p.read_to_end(&mut bytes));
-    bytes
+/// Writes to a tool's stdin on a thread of its own: a tool may begin to print before it has read all.
+fn feed(pipe: Option<impl Write + Send + 'static>, bytes: &[u8]) {
+    let bytes = bytes.to_vec();
+    thread::spawn(move || {
+        // A tool that does not read its stdin is not an error of ours.
+        let _ = pipe.map(|mut p| p.write_all(&bytes));
+    });
 }
 
-/// Waits for the child; after `timeout` it is killed and `None` is returned.
-fn wait(child: &mut std::process::Child, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + timeout;
+/// Reads a pipe to its end on a thread of its own, which is left alone when the tool hangs: a child
+/// of the tool may hold the pipe open long after the tool was killed.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // A read error means that the child is gone; its status tells the rest.
+        let _ = pipe.map(|mut p| p.read_to_end(&mut bytes));
+        // Nobody listens any more when the tool was killed.
+        let _ = tell.send(bytes);
+    });
+    told
+}
+
+/// Returns what a tool that has ended printed; `None` if its pipe is still open at the deadline.
+fn rest(pipe: &mpsc::Receiver<Vec<u8>>, deadline: Instant) -> Option<Vec<u8>> {
+    const AT_LEAST: Duration = Duration::from_secs(2);
+    let left = deadline.saturating_duration_since(Instant::now());
+    pipe.recv_timeout(left.max(AT_LEAST)).ok()
+}
+
+/// Waits for the child; after the deadline it is killed and `None` is returned.
+fn wait(child: &mut std::process::Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_micros(500);
     loop {
         if let Some(status) = child.try_wait()? {
@@ -269,7 +284,11 @@ impl From<HostError> for crate::error::Error {
                     .hint(hint)
                     .hint("kvmctl doctor")
             }
-            HostError::TimedOut { .. } => Self::new(Kind::Timeout, error.to_string()),
+            HostError::TimedOut { program, .. } => Self::new(Kind::Timeout, error.to_string())
+                .hint(format!(
+                    "see what keeps it: run `{program} --version` by hand"
+                ))
+                .hint("kvmctl doctor"),
             HostError::Spawn { source, .. } => {
                 Self::new(Kind::Unavailable, error.to_string()).caused_by(source)
             }
@@ -315,5 +334,17 @@ mod tests {
             .run(&["60"], b"", None)
             .unwrap_err();
         assert!(matches!(error, HostError::TimedOut { .. }));
+    }
+
+    #[test]
+    fn a_tool_whose_child_holds_its_output_hangs_nobody() {
+        let begun = Instant::now();
+        let sh = Tool::find(&["sh"], "dash").unwrap();
+        let error = sh
+            .timeout(Duration::from_millis(50))
+            .run(&["-c", "sleep 30; true"], b"", None)
+            .unwrap_err();
+        assert!(matches!(error, HostError::TimedOut { .. }));
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }

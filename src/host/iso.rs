@@ -5,12 +5,16 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::cloudinit::iso_read;
 
 use super::command::{HostError, Tool};
+
+/// A seed takes milliseconds; a tool that needs longer than this will not come to an end.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// The tool that makes the image, found once.
 #[derive(Debug, Clone)]
@@ -25,7 +29,8 @@ impl IsoMaker {
     /// # Errors
     /// [`HostError::Missing`], which names all three.
     pub fn find() -> Result<Self, HostError> {
-        Tool::find(&["genisoimage", "mkisofs", "xorriso"], "genisoimage").map(Self::with)
+        let tool = Tool::find(&["genisoimage", "mkisofs", "xorriso"], "genisoimage");
+        tool.map(|tool| Self::with(tool.timeout(LONGEST)))
     }
 
     fn with(tool: Tool) -> Self {
