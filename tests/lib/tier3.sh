@@ -28,7 +28,9 @@ state() {
     find /var/lib/libvirt /etc/libvirt -type f -not -name '*.log' \
         -not -path '*/dnsmasq/*' -not -path '*/channel/*' | sort
     find /var/lib/kvmctl -type f -not -path '*/locks/*' -not -name '*lock' \
-        -not -name 'events*' -not -name 'index*' -not -path '*/ssh/*' | sort
+        -not -name 'events*' -not -name 'index*' -not -path '*/ssh/*' -not -path '*/slots/*' | sort
+    # Which addresses were given out last is remembered; none may be held.
+    grep -rh '^ .*uid:' /var/lib/kvmctl/slots || true
 }
 
 "$KVMCTL" setup --yes
