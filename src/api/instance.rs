@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,7 @@ pub struct InstanceSpec {
     /// Size of the root disk, instead of the type's. It can grow later, not shrink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Quantity>,
-    /// Networks it is attached to; the context's network when empty. Cannot be changed later.
+    /// Networks it is attached to, the primary one first; the context's network when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<NetworkAttachment>,
     /// Public SSH keys for the image's default user, beside kvmctl's own.
@@ -311,6 +312,32 @@ impl fmt::Display for Accelerator {
         })
     }
 }
+
+impl fmt::Display for NicModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Virtio => "virtio",
+            Self::E1000e => "e1000e",
+            Self::Rtl8139 => "rtl8139",
+        })
+    }
+}
+
+impl FromStr for NicModel {
+    type Err = UnknownModel;
+
+    fn from_str(text: &str) -> Result<Self, UnknownModel> {
+        [Self::Virtio, Self::E1000e, Self::Rtl8139]
+            .into_iter()
+            .find(|model| model.to_string() == text)
+            .ok_or_else(|| UnknownModel(text.to_owned()))
+    }
+}
+
+/// A text that is no model of a network interface.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not one of virtio, e1000e, rtl8139")]
+pub struct UnknownModel(String);
 
 impl fmt::Display for AddressSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,6 +27,7 @@ pub use image::{DiskFormat, Image, ImageSpec, ImageStatus};
 pub use instance::{
     Accelerator, AddressSource, AddressStatus, CloudInitStatus, EnvVar, EnvVarSource, Firmware,
     Instance, InstanceSpec, InstanceStatus, NetworkAttachment, NicModel, Phase, SecretKeyRef,
+    UnknownModel,
 };
 pub use instance_type::{BUILT_IN_TYPES, InstanceType, InstanceTypeSpec, Size, built_in_types};
 pub use kind::{KINDS, Kind, KindInfo};

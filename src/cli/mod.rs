@@ -30,6 +30,7 @@ mod ip;
 mod label;
 mod lifecycle;
 mod logs;
+mod networks;
 mod patch;
 mod prompt;
 mod reconcile;

@@ -5,8 +5,8 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, Subcommand as _}
 use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
-    doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs, patch,
-    reconcile, seed, setup, ssh, store, top, types, version, wait,
+    doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs,
+    networks, patch, reconcile, seed, setup, ssh, store, top, types, version, wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -149,6 +149,12 @@ pub(crate) const VERBS: &[Verb] = &[
         "Let paused instances run again", "kvmctl instances resume web"),
     verb!("resize", Basic, INSTANCE, root: false, lifecycle::ResizeArgs, lifecycle::resize,
         "Change type, CPUs, memory or disk", "kvmctl instances resize web --memory 2G --disk 20G"),
+    verb!("attach-network", Basic, INSTANCE, root: false, networks::AttachArgs, networks::attach,
+        "Attach an instance to one more network, also while it runs",
+        "kvmctl instances attach-network web blue\nkvmctl instances attach-network web blue --ip 10.10.0.200"),
+    verb!("detach-network", Basic, INSTANCE, root: false, networks::DetachArgs, networks::detach,
+        "Detach an instance from a network, also while it runs",
+        "kvmctl instances detach-network web blue\nkvmctl instances detach-network web 52:54:00:12:34:56"),
     verb!("pull", Basic, IMAGE, root: false, images::PullArgs, images::pull,
         "Download an image of the catalogue, or from a URL", "kvmctl images pull debian-12"),
     verb!("import", Basic, IMAGE, root: false, images::ImportArgs, images::import,

@@ -10,7 +10,7 @@ use super::input::SeedInput;
 use super::{recover, vendor};
 
 /// Changes when the same facts give other files, so that media of older versions are known.
-pub(super) const FORMAT: &str = "1";
+pub(super) const FORMAT: &str = "2";
 
 /// What stands on a medium: file names and contents.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,6 +82,9 @@ fn meta_data(input: &SeedInput) -> Value {
 
 /// Names of interfaces are left to the guest. Only the primary one holds up the boot until it has
 /// an address: another may be in a network where nobody gives one.
+///
+/// Every network may offer a way out, and the first one that does is taken: by metric, which every
+/// renderer of cloud-init knows, and which leaves the others where the first offers none.
 fn network_config(input: &SeedInput) -> Value {
     let mut ethernets = serde_json::Map::new();
     for (index, nic) in input.nics.iter().enumerate() {
@@ -92,6 +95,9 @@ fn network_config(input: &SeedInput) -> Value {
         });
         if index > 0 {
             config["optional"] = Value::Bool(true);
+        }
+        if input.nics.len() > 1 {
+            config["dhcp4-overrides"] = json!({"route-metric": 100 * (index + 1)});
         }
         ethernets.insert(format!("nic{index}"), config);
     }
@@ -216,6 +222,15 @@ mod tests {
             "52:54:00:aa:00:01"
         );
         assert_eq!(network["ethernets"]["nic1"]["optional"], true);
+        let metric =
+            |nic: &str| network["ethernets"][nic]["dhcp4-overrides"]["route-metric"].clone();
+        assert_eq!((metric("nic0"), metric("nic1")), (json!(100), json!(200)));
+        let alone = Seed::new(&SeedInput {
+            nics: input().nics[..1].to_vec(),
+            ..input()
+        });
+        let alone = &json(&alone, "network-config")["ethernets"]["nic0"];
+        assert_eq!(alone.get("dhcp4-overrides"), None);
     }
 
     #[test]

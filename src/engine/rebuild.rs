@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::instances::USER_NETWORK;
 use crate::api::{InstanceSpec, Name, Timestamp, Uid};
 use crate::cloudinit::{RecoveredInput, Seed, iso_read};
 use crate::error::{Error, Result};
@@ -257,6 +258,15 @@ pub(super) fn nics(world: &World, xml: &DomainXml) -> Result<Vec<NicRecord>> {
         let Some(mac) = interface.mac().and_then(|m| m.parse::<Mac>().ok()) else {
             continue;
         };
+        if interface.kind == USER_NETWORK {
+            nics.push(NicRecord {
+                network: USER_NETWORK.to_owned(),
+                network_uid: None,
+                mac,
+                ip: None,
+                slot: false,
+            });
+        }
         let Some(network) = interface.network() else {
             continue;
         };

@@ -47,6 +47,10 @@ pub enum EventKind {
     AgentConnected,
     /// The guest agent went.
     AgentDisconnected,
+    /// A device that was to be unplugged has gone.
+    DeviceRemoved,
+    /// The guest does not let go of a device.
+    DeviceRemovalFailed,
     /// Something that this version does not know.
     Other,
 }
@@ -197,10 +201,11 @@ impl Event {
     fn from_raw(raw: ffi::events::RawEvent) -> Self {
         Self {
             uid: Uid::from_bytes(raw.uuid),
-            kind: if raw.agent {
-                agent_kind(raw.event)
-            } else {
-                lifecycle_kind(raw.event, raw.detail)
+            kind: match raw.source {
+                ffi::events::Source::Agent => agent_kind(raw.event),
+                ffi::events::Source::Lifecycle => lifecycle_kind(raw.event, raw.detail),
+                ffi::events::Source::DeviceRemoved => EventKind::DeviceRemoved,
+                ffi::events::Source::DeviceRemovalFailed => EventKind::DeviceRemovalFailed,
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::api::{Name, ObjectKey, Quantity, Uid};
+use crate::api::{Name, NicModel, ObjectKey, Quantity, Uid};
 use crate::shell::shell_words;
 
 use super::{ObjectPlan, Outcome};
@@ -57,6 +57,11 @@ pub enum Step {
         /// The volume.
         volume: VolumeRef,
     },
+    /// Plugs an interface in, in the definition and where it runs.
+    Attach(Nic),
+    /// Takes an interface away, in the definition and where it runs; waits until the guest has let
+    /// go of it.
+    Detach(Nic),
     /// Writes labels, annotations and spec to the domain's metadata and the record.
     Describe,
     /// Suspends the vCPUs.
@@ -76,6 +81,17 @@ pub struct Reservation {
     pub ip: Ipv4Addr,
     /// Host name that dnsmasq answers for.
     pub host: Name,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nic {
+    /// libvirt network, or `user`.
+    pub network: String,
+    /// Hardware address; none yet in a plan that is only shown.
+    pub mac: Option<String>,
+    /// Model, where one is asked for.
+    pub model: Option<NicModel>,
 }
 
 /// A volume by pool and name.
@@ -223,6 +239,8 @@ impl Step {
             Self::Forget => "remove the record".to_owned(),
             Self::Resize { cpus, memory } => format!("set {cpus} vCPU and {memory} of memory"),
             Self::GrowDisk { capacity, volume } => format!("grow {} to {capacity}", volume.name),
+            Self::Attach(nic) => format!("attach {nic}"),
+            Self::Detach(nic) => format!("detach {nic}"),
             Self::Describe => "write labels and spec to the domain's metadata".to_owned(),
             Self::Suspend => "suspend the vCPUs".to_owned(),
             Self::Resume => "let the vCPUs run again".to_owned(),
@@ -300,9 +318,31 @@ impl Step {
                 "--pool",
                 &volume.pool,
             ]),
+            Self::Attach(nic) => {
+                let model = nic.model.unwrap_or(NicModel::Virtio).to_string();
+                let mut args = vec!["attach-interface", name.as_str(), "network", &nic.network];
+                args.extend(nic.mac.iter().flat_map(|mac| ["--mac", mac.as_str()]));
+                args.extend(["--model", &model, "--config", "--live"]);
+                virsh(&args)
+            }
+            Self::Detach(nic) => {
+                let mut args = vec!["detach-interface", name.as_str(), "network"];
+                args.extend(nic.mac.iter().flat_map(|mac| ["--mac", mac.as_str()]));
+                args.extend(["--config", "--live"]);
+                virsh(&args)
+            }
             Self::Suspend => Some(format!("virsh suspend {name}")),
             Self::Resume => Some(format!("virsh resume {name}")),
             Self::Finish | Self::Forget | Self::Describe => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Nic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.mac {
+            Some(mac) => write!(f, "interface {mac} in network {}", self.network),
+            None => write!(f, "an interface in network {}", self.network),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::api::{InstanceSpec, ObjectKey, Quantity, Size};
 
-use super::instance::{Step, VolumeRef, from_stages};
+use super::instance::{Nic, Reservation, Step, VolumeRef, from_stages};
 use super::{ObjectPlan, Outcome};
 
 /// Why a change is refused.
@@ -38,6 +38,42 @@ pub struct Side<'a> {
     pub size: Size,
 }
 
+/// Interfaces that go, and interfaces that come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NicSteps {
+    /// Those that go.
+    pub detach: Vec<Nic>,
+    /// Their addresses, whose leases go too.
+    pub leases: Vec<Reservation>,
+    /// Their host entries, where they are no slots.
+    pub free: Vec<Reservation>,
+    /// Host entries that are needed.
+    pub reserve: Vec<Reservation>,
+    /// Those that come.
+    pub attach: Vec<Nic>,
+}
+
+impl NicSteps {
+    /// Returns the stages: an address is free before it is reserved anew, and reserved before a
+    /// guest can ask for it. One interface after another, in the order in which guests number them.
+    fn stages(&self) -> Vec<Vec<Step>> {
+        let mut stages: Vec<Vec<Step>> = Vec::new();
+        stages.extend(self.detach.iter().cloned().map(|n| vec![Step::Detach(n)]));
+        stages.push(
+            self.leases
+                .iter()
+                .cloned()
+                .map(Step::ReleaseLease)
+                .collect(),
+        );
+        stages.extend(self.free.iter().cloned().map(|r| vec![Step::Unreserve(r)]));
+        stages.extend(self.reserve.iter().cloned().map(|r| vec![Step::Reserve(r)]));
+        stages.extend(self.attach.iter().cloned().map(|n| vec![Step::Attach(n)]));
+        stages.retain(|stage| !stage.is_empty());
+        stages
+    }
+}
+
 /// Plans the change of an existing instance.
 ///
 /// # Errors
@@ -48,6 +84,7 @@ pub fn change(
     new: Side<'_>,
     root: VolumeRef,
     running: bool,
+    nics: &NicSteps,
 ) -> Result<ObjectPlan, Refused> {
     let fixed = immutable_fields(old.spec, new.spec);
     if !fixed.is_empty() {
@@ -82,6 +119,12 @@ pub fn change(
         notes.push("the accelerator is chosen anew when the instance is made again".to_owned());
     }
     let mut stages: Vec<Vec<Step>> = steps.into_iter().map(|s| vec![s]).collect();
+    stages.extend(nics.stages());
+    if !nics.attach.is_empty() {
+        let told = "the seed names the interfaces of the first boot: a guest that does not bring up \
+                    others by itself has to be told of the new one";
+        notes.push(told.to_owned());
+    }
     stages.push(vec![Step::Describe]);
     let mut plan = from_stages(key, Outcome::Configured, stages);
     plan.notes = notes;
@@ -96,6 +139,7 @@ pub fn settle(
     spec: &InstanceSpec,
     size: Option<Size>,
     root: VolumeRef,
+    nics: &NicSteps,
 ) -> ObjectPlan {
     let mut stages = Vec::new();
     if let Some(size) = size {
@@ -107,6 +151,7 @@ pub fn settle(
         }]);
         stages.push(vec![Step::Autostart(spec.autostart.unwrap_or(true))]);
     }
+    stages.extend(nics.stages());
     stages.push(vec![Step::Describe]);
     from_stages(key, Outcome::Configured, stages)
 }
@@ -115,7 +160,6 @@ pub fn settle(
 fn immutable_fields(old: &InstanceSpec, new: &InstanceSpec) -> Vec<&'static str> {
     let same = [
         ("spec.image", old.image == new.image),
-        ("spec.networks", old.networks == new.networks),
         ("spec.sshKeys", old.ssh_keys == new.ssh_keys),
         ("spec.env", old.env == new.env),
         ("spec.run", old.run == new.run),
@@ -160,7 +204,7 @@ mod tests {
             name: "web.qcow2".into(),
         };
         let side = |(spec, size)| Side { spec, size };
-        change(key, side(old), side(new), root, true)
+        change(key, side(old), side(new), root, true, &NicSteps::default())
     }
 
     #[test]

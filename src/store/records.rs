@@ -270,6 +270,16 @@ impl SlotTable {
         self.addresses.insert(ip, SlotUse { uid, since });
     }
 
+    /// Takes one address of an instance back; what another has by now stays.
+    pub fn take_back_one(&mut self, ip: Ipv4Addr, uid: Uid) {
+        let since = Timestamp::now();
+        if let Some(slot) = self.addresses.get_mut(&ip)
+            && slot.uid == Some(uid)
+        {
+            *slot = SlotUse { uid: None, since };
+        }
+    }
+
     /// Takes every address of an instance back; returns whether it had one.
     pub fn take_back(&mut self, uid: Uid) -> bool {
         let since = Timestamp::now();

@@ -33,7 +33,8 @@ pub(crate) struct InstanceArgs {
     /// Size of the root disk, instead of the type's
     #[arg(long, value_name = "SIZE")]
     disk: Option<Quantity>,
-    /// Network, as NAME or NAME,ip=ADDRESS,mac=ADDRESS (can be repeated)
+    /// Network, as NAME or NAME,ip=ADDRESS,mac=ADDRESS,model=MODEL (can be repeated; the first one
+    /// is the primary one)
     #[arg(long, value_name = "NETWORK")]
     network: Vec<String>,
     /// Public SSH key, or a file that holds one (can be repeated)
@@ -261,7 +262,11 @@ pub(crate) fn env_lines(path: &Path) -> Result<Vec<(EnvName, String)>> {
     Ok(pairs)
 }
 
-fn network(text: &str) -> Result<NetworkAttachment> {
+/// Reads `NAME[,ip=ADDRESS][,mac=ADDRESS][,model=MODEL]`.
+///
+/// # Errors
+/// Usage errors that name the flag.
+pub(crate) fn network(text: &str) -> Result<NetworkAttachment> {
     let mut parts = text.split(',');
     let name = parts.next().unwrap_or_default().to_owned();
     let mut attachment = NetworkAttachment {
@@ -279,9 +284,15 @@ fn network(text: &str) -> Result<NetworkAttachment> {
                 })?);
             }
             ("mac", mac) => attachment.mac = Some(mac.to_owned()),
+            ("model", model) => {
+                let parsed = model.parse();
+                attachment.model = Some(parsed.map_err(|e: crate::api::UnknownModel| {
+                    Error::usage(format!("--network: model {e}"))
+                })?);
+            }
             (key, _) => {
                 return Err(Error::usage(format!("--network: unknown key {key:?}"))
-                    .hint("--network NAME,ip=ADDRESS,mac=ADDRESS"));
+                    .hint("--network NAME,ip=ADDRESS,mac=ADDRESS,model=MODEL"));
             }
         }
     }

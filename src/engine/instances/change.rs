@@ -2,9 +2,10 @@
 
 use super::super::executor::execute;
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DryRun};
-use super::apply::{OBJECT_WAIT, told};
+use super::apply::{Existing, OBJECT_WAIT, existing, told};
 use super::desired::Desired;
 use super::metadata::{self, note};
+use super::nics::NicChange;
 use super::prepare;
 use super::resume;
 use super::spec::unmask;
@@ -13,7 +14,7 @@ use crate::api::{Instance, InstanceSpec, Kind, Name, ObjectKey, ObjectMeta, Repo
 use crate::error::{Error, Result};
 use crate::libvirt::Domain;
 use crate::observe::World;
-use crate::plan::instance_change::{Refused, Side, change};
+use crate::plan::instance_change::{NicSteps, Refused, Side, change};
 use crate::plan::{ObjectPlan, Outcome};
 use crate::store::{InstanceRecord, LastApplied};
 
@@ -27,9 +28,8 @@ pub(crate) fn change_meta(
     change: &mut dyn FnMut(&mut ObjectMeta) -> Result<()>,
 ) -> Result<Outcome> {
     let key = ObjectKey::new(Kind::Instance, name.clone());
-    edit(world, &key, &crate::api::Silent, |instance| {
-        change(&mut instance.metadata)
-    })
+    let change = |instance: &mut Instance, _: &InstanceRecord| change(&mut instance.metadata);
+    Ok(edit(world, &key, &crate::api::Silent, change)?.outcome)
 }
 
 /// Changes the spec.
@@ -42,33 +42,47 @@ pub fn change_spec(
     reporter: &dyn Reporter,
     change: impl Fn(&mut InstanceSpec),
 ) -> Result<Outcome> {
-    edit(world, key, reporter, |instance| {
+    let change = |instance: &mut Instance, _: &InstanceRecord| {
         change(&mut instance.spec);
         Ok(())
-    })
+    };
+    Ok(edit(world, key, reporter, change)?.outcome)
 }
 
-fn edit(
+/// Changes an instance as it is; what was applied last stays what was applied last.
+///
+/// # Errors
+/// What the change itself refuses; as [`update`].
+pub(super) fn edit(
     world: &World,
     key: &ObjectKey,
     reporter: &dyn Reporter,
-    change: impl FnOnce(&mut Instance) -> Result<()>,
-) -> Result<Outcome> {
+    change: impl FnOnce(&mut Instance, &InstanceRecord) -> Result<()>,
+) -> Result<Applied> {
     let _object = world
         .store()?
         .lock_object(Kind::Instance, key.name.as_str(), OBJECT_WAIT)?;
-    let domain = super::lifecycle::find(world, key)?;
-    metadata::owned(&domain, key)?;
-    let record = super::record_of(world, &domain)?;
+    let (record, domain) = match existing(world, key)? {
+        Existing::Whole(record, domain) => (record, domain),
+        Existing::HalfChanged(record, domain) => {
+            resume::finish_change(world, key, &record, reporter)?;
+            (record, domain)
+        }
+        _ => {
+            let domain = super::lifecycle::find(world, key)?;
+            metadata::owned(&domain, key)?;
+            (Box::new(super::record_of(world, &domain)?), domain)
+        }
+    };
     let mut instance = super::instance_of(&record);
-    change(&mut instance)?;
+    change(&mut instance, &record)?;
     let options = ApplyOptions {
         mode: ApplyMode::Replace,
         dry_run: DryRun::None,
         wait: None,
         error_unchanged: false,
     };
-    Ok(update(world, key, &instance, &record, &domain, &options, reporter)?.outcome)
+    update(world, key, &instance, &record, &domain, &options, reporter)
 }
 
 /// Makes an instance be what is wanted, where it is something else.
@@ -98,7 +112,9 @@ pub(super) fn update(
         applied.notes.extend(merged.kept_note());
         return Ok(applied);
     }
-    let plan = plan_update(world, key, record, &merged, domain)?;
+    let nics = NicChange::compare(world, record, &merged.spec)?;
+    let preview = nics.preview(&record.name);
+    let plan = plan_update(world, key, record, &merged, domain, &preview)?;
     let mut applied = told(&plan, None);
     applied.notes.extend(merged.kept_note());
     if options.dry_run != DryRun::None {
@@ -109,20 +125,31 @@ pub(super) fn update(
     if merged.spec != record.spec {
         record.generation += 1;
     }
-    record.spec = merged.spec;
-    record.labels = merged.labels;
-    record.annotations = merged.annotations;
-    record.last_applied = Some(LastApplied {
-        labels: wanted.metadata.labels,
-        annotations: wanted.metadata.annotations,
-        spec: wanted.spec,
-    });
-    let metadata = metadata::of(&record)?;
+    record.spec.clone_from(&merged.spec);
+    record.labels.clone_from(&merged.labels);
+    record.annotations.clone_from(&merged.annotations);
+    if options.mode != ApplyMode::Replace {
+        // What no manifest says is not for a later one to take away.
+        record.last_applied = Some(LastApplied {
+            labels: wanted.metadata.labels,
+            annotations: wanted.metadata.annotations,
+            spec: wanted.spec,
+        });
+    }
     let uid = record.uid;
-    resume::begin_change(world, &record)?;
+    resume::begin_change(world, &mut record, &nics)?;
+    let steps = nics.steps(&record.nics, &record.name);
+    let plan = plan_update(world, key, before, &merged, domain, &steps)?;
+    let metadata = metadata::of(&record)?;
     let worker = InstanceWorker::changing(world, record.clone(), metadata);
     if let Err(failed) = execute(&plan, &worker, reporter) {
-        return Err(resume::take_back_change(world, key, before, failed.error));
+        return Err(resume::take_back_change(
+            world,
+            key,
+            before,
+            &record,
+            failed.error,
+        ));
     }
     resume::end(world, &record)?;
     note(
@@ -141,6 +168,7 @@ fn plan_update(
     record: &InstanceRecord,
     desired: &Desired,
     domain: &Domain,
+    nics: &NicSteps,
 ) -> Result<ObjectPlan> {
     let old = Side {
         spec: &record.spec,
@@ -152,7 +180,7 @@ fn plan_update(
     };
     let root = prepare::volume(&world.settings().pool, &record.name, record.uid, "qcow2");
     let running = domain.state()?.is_active();
-    change(key.clone(), old, new, root, running).map_err(|refused: Refused| {
+    change(key.clone(), old, new, root, running, nics).map_err(|refused: Refused| {
         let hint = "delete the instance and apply again, to make it anew";
         Error::conflict(format!(
             "The Instance {:?} is invalid: {refused}",

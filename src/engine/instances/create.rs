@@ -2,12 +2,13 @@
 
 use super::super::executor::execute;
 use super::super::options::Applied;
+use super::allocate::{self, Own};
 use super::apply::told;
 use super::metadata::{self, note, warn};
 use super::prepare::Prepared;
+use super::resume;
 use super::spec::unmask;
 use super::worker::{InstanceWorker, Making};
-use super::{allocate, resume};
 use crate::api::{Instance, Kind, ObjectKey, Reporter, Uid};
 use crate::cloudinit::HostKey;
 use crate::error::{Error, Result};
@@ -132,7 +133,7 @@ fn allocate_and_begin(
 ) -> Result<Vec<crate::store::NicRecord>> {
     let store = world.store()?;
     let lock = store.lock(ALLOCATE_WAIT)?;
-    let nics = allocate::nics(world, prepared.uid, &prepared.networks)?;
+    let nics = allocate::nics(world, prepared.uid, Own::default(), &prepared.networks)?;
     let mut intent = Intent::new(
         IntentOp::Create,
         Kind::Instance,

@@ -32,6 +32,19 @@ struct Found {
     intent: Option<Intent>,
 }
 
+impl Found {
+    /// Collects the interfaces that it has, had, or was about to have.
+    fn nics(&self) -> Vec<NicRecord> {
+        let mut nics: Vec<NicRecord> = self.record.iter().flat_map(|r| r.nics.clone()).collect();
+        for nic in self.intent.iter().flat_map(|i| &i.nics) {
+            if !nics.contains(nic) {
+                nics.push(nic.clone());
+            }
+        }
+        nics
+    }
+}
+
 /// Deletes an instance.
 ///
 /// # Errors
@@ -185,12 +198,7 @@ fn find(world: &World, key: &ObjectKey) -> Result<Found> {
 
 fn facts(world: &World, key: &ObjectKey, found: &Found) -> Result<Facts> {
     let pool = &world.settings().pool;
-    let nics: Vec<NicRecord> = found
-        .record
-        .as_ref()
-        .map(|r| r.nics.clone())
-        .or_else(|| found.intent.as_ref().map(|i| i.nics.clone()))
-        .unwrap_or_default();
+    let nics = found.nics();
     let file = |suffix: &str| volume(pool, &key.name, found.uid, suffix);
     Ok(Facts {
         name: key.name.clone(),
@@ -272,9 +280,7 @@ fn begin(world: &World, key: &ObjectKey, found: &Found, facts: &Facts) -> Result
     intent.pid = std::process::id();
     intent.deletion_timestamp.get_or_insert_with(Timestamp::now);
     intent.message = None;
-    if let Some(record) = &found.record {
-        intent.nics.clone_from(&record.nics);
-    }
+    intent.nics = found.nics();
     let files = facts.files.iter().map(|v| FileRecord {
         pool: v.pool.clone(),
         volume: v.name.clone(),

@@ -5,14 +5,14 @@ use crate::api::{
 };
 use crate::cloudinit::{EnvEntry, HostKey, SeedInput, SeedNic};
 use crate::error::{Error, Result, did_you_mean};
-use crate::libvirt::xml::instance::{DiskParams, DomainParams, NicAttachment, NicParams};
+use crate::libvirt::xml::instance::{DiskParams, DomainParams, NicParams};
 use crate::manifest;
 use crate::observe::{NetworkFacts, StoredImage, World};
 use crate::plan::instance::{Facts, Overlay, Reservation, VolumeRef};
 use crate::store::{FileRecord, NicRecord};
 
 use super::super::images;
-use super::accelerator;
+use super::{accelerator, networks, plug};
 use crate::api::Reporter;
 
 /// A new instance with everything it refers to.
@@ -69,7 +69,7 @@ impl Prepared {
         let spec = instance.spec.clone();
         let size = size(world, &spec)?;
         crate::host::IsoMaker::find()?;
-        let networks = networks(world, &spec)?;
+        let networks = networks::look_up(world, networks::wanted(world, &spec)?)?;
         let env = env(world, &spec)?;
         let decision = accelerator::choose(world, &spec)?;
         let wanted = spec.image.as_deref().unwrap_or_default();
@@ -192,10 +192,7 @@ impl Prepared {
         let nics = nics.iter().zip(models).map(|(nic, model)| NicParams {
             mac: nic.mac.to_string(),
             model: model.unwrap_or(crate::api::NicModel::Virtio),
-            attachment: match nic.network.as_str() {
-                USER_NETWORK => NicAttachment::User,
-                name => NicAttachment::Network(name.to_owned()),
-            },
+            attachment: plug::attachment(&nic.network),
         });
         DomainParams {
             name: self.name.clone(),
@@ -219,9 +216,6 @@ impl Prepared {
         }
     }
 }
-
-/// The network of a daemon without rights: QEMU's own user-mode stack.
-pub(in crate::engine) const USER_NETWORK: &str = "user";
 
 /// Builds the name of a volume: `NAME.UID8.SUFFIX`.
 pub(super) fn volume(pool: &str, name: &Name, uid: Uid, suffix: &str) -> VolumeRef {
@@ -280,61 +274,6 @@ pub(super) fn unknown_reference(what: &str, name: &str, known: &[&str], list: &s
         known.join(", ")
     };
     error.caused_by(format!("known: {candidates}")).hint(list)
-}
-
-fn networks(world: &World, spec: &InstanceSpec) -> Result<Vec<(NetworkAttachment, NetworkFacts)>> {
-    let host = world.host()?;
-    let wanted = if spec.networks.is_empty() {
-        vec![NetworkAttachment {
-            name: default_network(world)?,
-            ip: None,
-            mac: None,
-            model: None,
-        }]
-    } else {
-        spec.networks.clone()
-    };
-    let mut found = Vec::new();
-    for attachment in wanted {
-        if attachment.name == USER_NETWORK {
-            found.push((attachment, NetworkFacts::user(USER_NETWORK)));
-            continue;
-        }
-        let network = match host.network(&attachment.name) {
-            Ok(network) => network,
-            Err(e) if e.is_not_found() => {
-                let known: Vec<String> = host.networks()?.into_iter().map(|n| n.name).collect();
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                return Err(unknown_reference(
-                    "network",
-                    &attachment.name,
-                    &known,
-                    "kvmctl setup",
-                ));
-            }
-            Err(e) => return Err(e.into()),
-        };
-        if !network.is_active()? {
-            return Err(
-                Error::conflict(format!("network {:?} is not active", attachment.name))
-                    .hint(format!("virsh net-start {}", attachment.name))
-                    .hint("kvmctl setup"),
-            );
-        }
-        found.push((attachment, NetworkFacts::read(&network.definition()?)?));
-    }
-    Ok(found)
-}
-
-/// The context's network; where a daemon without rights has none of that name, and could make none,
-/// QEMU's own.
-fn default_network(world: &World) -> Result<String> {
-    let (host, name) = (world.host()?, &world.settings().network);
-    match host.network(name) {
-        Err(e) if e.is_not_found() && host.is_session() => Ok(USER_NETWORK.to_owned()),
-        // What is wrong with it is said where all networks are looked at.
-        _ => Ok(name.clone()),
-    }
 }
 
 fn env(world: &World, spec: &InstanceSpec) -> Result<Vec<EnvEntry>> {

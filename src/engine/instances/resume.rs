@@ -6,6 +6,7 @@
 
 use super::create::begin_creation;
 use super::metadata::{self, note};
+use super::nics::{self, NicChange};
 use super::prepare;
 use super::worker::InstanceWorker;
 use crate::api::{Kind, ObjectKey, Reporter, Uid};
@@ -15,7 +16,7 @@ use crate::observe::World;
 use crate::plan::Outcome;
 use crate::plan::instance::{Step, from_stages};
 use crate::plan::instance_change;
-use crate::store::{InstanceRecord, Intent, IntentOp, STORE_WAIT, SeedState};
+use crate::store::{InstanceRecord, Intent, IntentOp, NicRecord, STORE_WAIT, SeedState, StoreLock};
 
 use super::super::executor::execute;
 
@@ -93,24 +94,48 @@ pub(super) fn finish_change(
         true => None,
         false => Some(prepare::size(world, &record.spec)?),
     };
-    let plan = instance_change::settle(key.clone(), &record.spec, size, root);
+    let going = intent_of(world, record)?
+        .map(|i| i.nics)
+        .unwrap_or_default();
+    let nics = nics::settle(record, &going);
+    let plan = instance_change::settle(key.clone(), &record.spec, size, root, &nics);
     let metadata = metadata::of(record)?;
     let worker = InstanceWorker::changing(world, record.clone(), metadata);
     execute(&plan, &worker, reporter)?;
     end(world, record)
 }
 
-/// Writes down what an instance is about to become, before anything of it changes.
+/// Chooses the addresses of interfaces that come, and writes down what an instance is about to
+/// become, in one breath and before anything of it changes.
 ///
 /// # Errors
-/// What the store refuses.
-pub(super) fn begin_change(world: &World, record: &InstanceRecord) -> Result<()> {
+/// A full network, or an address that is taken; what the store refuses.
+pub(super) fn begin_change(
+    world: &World,
+    record: &mut InstanceRecord,
+    change: &NicChange,
+) -> Result<()> {
+    let lock = world.store()?.lock(STORE_WAIT)?;
+    record.nics = change.allocate(world, record)?;
+    begin(world, &lock, record, &change.going)
+}
+
+fn begin(
+    world: &World,
+    _lock: &StoreLock,
+    record: &InstanceRecord,
+    going: &[NicRecord],
+) -> Result<()> {
     let store = world.store()?;
-    let _lock = store.lock(STORE_WAIT)?;
     let name = record.name.clone();
-    let intent = Intent::new(IntentOp::Update, Kind::Instance, name, record.uid);
+    let mut intent = Intent::new(IntentOp::Update, Kind::Instance, name, record.uid);
+    intent.nics = going.to_vec();
     store.put(&intent)?;
     Ok(store.put(record)?)
+}
+
+fn intent_of(world: &World, record: &InstanceRecord) -> Result<Option<Intent>> {
+    Ok(world.store()?.get::<Intent>(&record.uid)?)
 }
 
 /// A change that libvirt refused is no change: the record is as before, and so is the domain where
@@ -119,11 +144,16 @@ pub(super) fn take_back_change(
     world: &World,
     key: &ObjectKey,
     before: &InstanceRecord,
+    after: &InstanceRecord,
     error: Error,
 ) -> Error {
-    let back = begin_change(world, before)
-        .and_then(|()| finish_change(world, key, before, &crate::api::Silent));
-    match back {
+    let back = || {
+        let lock = world.store()?.lock(STORE_WAIT)?;
+        begin(world, &lock, before, &after.nics)?;
+        drop(lock);
+        finish_change(world, key, before, &crate::api::Silent)
+    };
+    match back() {
         Ok(()) => error,
         Err(left) => error.caused_by(format!("could not take the change back: {left}")),
     }
@@ -132,7 +162,10 @@ pub(super) fn take_back_change(
 /// The intent goes last.
 pub(super) fn end(world: &World, record: &InstanceRecord) -> Result<()> {
     let store = world.store()?;
-    let _lock = store.lock(STORE_WAIT)?;
+    let lock = store.lock(STORE_WAIT)?;
+    if let Some(intent) = intent_of(world, record)?.filter(|i| i.op == IntentOp::Update) {
+        nics::settle_slots(world, &lock, record, &intent)?;
+    }
     store.remove::<Intent>(&record.uid)?;
     Ok(())
 }

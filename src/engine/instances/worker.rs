@@ -3,8 +3,8 @@
 
 use std::sync::OnceLock;
 
-use super::metadata;
 use super::prepare::Prepared;
+use super::{metadata, plug};
 use crate::api::{Name, Uid};
 use crate::cloudinit::{HostKey, Seed};
 use crate::error::{Error, Result};
@@ -132,6 +132,11 @@ impl<'w> InstanceWorker<'w> {
                     .resize_config(self.host()?, *cpus, memory.kib())?)
             }
             Step::GrowDisk { capacity, volume } => self.grow(capacity.bytes(), volume),
+            Step::Attach(nic) => plug::attach(self.host()?, &self.required()?, nic),
+            Step::Detach(nic) => match self.domain()? {
+                Some(domain) => plug::detach(self.host()?, &domain, nic),
+                None => Ok(()),
+            },
             Step::Describe => self.describe(),
             Step::Suspend => Ok(self.required()?.suspend()?),
             Step::Resume => Ok(self.required()?.resume()?),
@@ -299,10 +304,8 @@ impl<'w> InstanceWorker<'w> {
         let lock = store.lock(STORE_WAIT)?;
         let record = store.get::<InstanceRecord>(&self.uid)?;
         let intent = store.get::<Intent>(&self.uid)?;
-        let nics = record
-            .map(|r| r.nics)
-            .or(intent.map(|i| i.nics))
-            .unwrap_or_default();
+        let mut nics = record.map(|r| r.nics).unwrap_or_default();
+        nics.extend(intent.map(|i| i.nics).unwrap_or_default());
         give_back(store, &lock, self.uid, &nics)?;
         store.remove::<InstanceRecord>(&self.uid)?;
         store.update_index_locked(&lock, |index| {

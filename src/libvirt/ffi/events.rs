@@ -1,7 +1,7 @@
 //! `virConnectDomainEventRegisterAny` and `virConnectRegisterCloseCallback`, which the crate lacks.
 #![expect(unsafe_code, reason = "the crate lacks domain events")]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
@@ -14,9 +14,18 @@ use virt::sys;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::libvirt) struct RawEvent {
     pub(in crate::libvirt) uuid: [u8; 16],
-    pub(in crate::libvirt) agent: bool,
+    pub(in crate::libvirt) source: Source,
     pub(in crate::libvirt) event: i32,
     pub(in crate::libvirt) detail: i32,
+}
+
+/// What the numbers of an event mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::libvirt) enum Source {
+    Lifecycle,
+    Agent,
+    DeviceRemoved,
+    DeviceRemovalFailed,
 }
 
 /// What libvirt tells.
@@ -63,7 +72,7 @@ impl Drop for Registration {
     }
 }
 
-/// Sends lifecycle and agent events of all domains, and the end of the connection, to `sender` until
+/// Sends lifecycle, agent and device events of all domains, and the end of the connection, to `sender` until
 /// the registration is dropped. `can_break` is false for a driver inside our own process.
 pub(in crate::libvirt) fn register(
     conn: &Connect,
@@ -75,9 +84,9 @@ pub(in crate::libvirt) fn register(
         callbacks: Vec::new(),
         watches_close: can_break && watch_close(conn, sender.clone()),
     };
-    // SAFETY: libvirt calls back with the signature of the event's id, for which `lifecycle` and
-    // `agent` are written; the generic type is how its C interface takes all of them.
-    let callbacks: [(u32, sys::virConnectDomainEventGenericCallback); 2] = unsafe {
+    // SAFETY: libvirt calls back with the signature of the event's id, for which each function is
+    // written; the generic type is how its C interface takes all of them.
+    let callbacks: [(u32, sys::virConnectDomainEventGenericCallback); 4] = unsafe {
         [
             (
                 sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE,
@@ -87,12 +96,20 @@ pub(in crate::libvirt) fn register(
                 sys::VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
                 Some(std::mem::transmute::<Lifecycle2, Generic>(agent)),
             ),
+            (
+                sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+                Some(std::mem::transmute::<Device, Generic>(removed)),
+            ),
+            (
+                sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED,
+                Some(std::mem::transmute::<Device, Generic>(removal_failed)),
+            ),
         ]
     };
     for (id, callback) in callbacks {
         match register_one(conn, id, callback, sender.clone()) {
             Ok(number) => registration.callbacks.push(number),
-            // Drivers without an agent have no agent events; lifecycle must be there.
+            // Not every driver has agents and devices that come and go; lifecycle must be there.
             Err(error) if id == sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE => return Err(error),
             Err(_) => {}
         }
@@ -104,6 +121,7 @@ type Generic = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut 
 type Lifecycle =
     extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
 type Lifecycle2 = extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void);
+type Device = extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *const c_char, *mut c_void);
 
 fn register_one(
     conn: &Connect,
@@ -164,7 +182,7 @@ extern "C" fn lifecycle(
     detail: c_int,
     opaque: *mut c_void,
 ) -> c_int {
-    deliver(domain, false, event, detail, opaque);
+    deliver(domain, Source::Lifecycle, event, detail, opaque);
     0
 }
 
@@ -175,12 +193,30 @@ extern "C" fn agent(
     reason: c_int,
     opaque: *mut c_void,
 ) {
-    deliver(domain, true, state, reason, opaque);
+    deliver(domain, Source::Agent, state, reason, opaque);
+}
+
+extern "C" fn removed(
+    _conn: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    _alias: *const c_char,
+    opaque: *mut c_void,
+) {
+    deliver(domain, Source::DeviceRemoved, 0, 0, opaque);
+}
+
+extern "C" fn removal_failed(
+    _conn: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    _alias: *const c_char,
+    opaque: *mut c_void,
+) {
+    deliver(domain, Source::DeviceRemovalFailed, 0, 0, opaque);
 }
 
 fn deliver(
     domain: sys::virDomainPtr,
-    agent: bool,
+    source: Source,
     event: c_int,
     detail: c_int,
     opaque: *mut c_void,
@@ -194,7 +230,7 @@ fn deliver(
     let sink = unsafe { &*opaque.cast::<Sink>() };
     sink.send(Message::Event(RawEvent {
         uuid,
-        agent,
+        source,
         event,
         detail,
     }));

@@ -200,11 +200,13 @@ fn devices(params: &DomainParams, x86: bool) -> DevicesXml {
     DevicesXml {
         emulator: None,
         disks: disks(params),
-        controllers: vec![ControllerXml {
+        controllers: std::iter::once(ControllerXml {
             kind: "scsi".to_owned(),
             index: Some(0),
             model: Some("virtio-scsi".to_owned()),
-        }],
+        })
+        .chain(ports())
+        .collect(),
         interfaces: params.nics.iter().map(interface).collect(),
         serials: vec![CharDeviceXml::serial(params.serial_log.as_ref().map(
             |path| CharLog {
@@ -255,16 +257,24 @@ fn disks(params: &DomainParams) -> Vec<DiskXml> {
     disks
 }
 
-fn interface(nic: &NicParams) -> InterfaceXml {
-    let model = match nic.model {
-        NicModel::Virtio => "virtio",
-        NicModel::E1000e => "e1000e",
-        NicModel::Rtl8139 => "rtl8139",
-    };
+/// Makes a network card.
+pub fn interface(nic: &NicParams) -> InterfaceXml {
+    let model = nic.model.to_string();
     match &nic.attachment {
-        NicAttachment::Network(network) => InterfaceXml::on_network(network, &nic.mac, model),
-        NicAttachment::User => InterfaceXml::user(&nic.mac, model),
+        NicAttachment::Network(network) => InterfaceXml::on_network(network, &nic.mac, &model),
+        NicAttachment::User => InterfaceXml::user(&nic.mac, &model),
     }
+}
+
+/// PCI Express has a port for each device, and what is to be plugged in later needs one from the
+/// start. The guest's devices take the first; the rest stay for volumes and interfaces.
+fn ports() -> impl Iterator<Item = ControllerXml> {
+    const PORTS: usize = 14;
+    (0..PORTS).map(|_| ControllerXml {
+        kind: "pci".to_owned(),
+        index: None,
+        model: Some("pcie-root-port".to_owned()),
+    })
 }
 
 fn vga() -> VideoXml {

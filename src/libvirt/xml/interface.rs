@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::disk::Alias;
+use super::{XmlError, write};
 
 /// A network card (formatdomain.html, "Network interfaces").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +105,14 @@ impl InterfaceXml {
             mtu: None,
             alias: None,
         }
+    }
+
+    /// Writes the element, as attaching and detaching want it.
+    ///
+    /// # Errors
+    /// [`XmlError`] when a text holds a character that XML cannot hold.
+    pub fn to_xml(&self) -> Result<String, XmlError> {
+        write("interface", self)
     }
 
     /// Returns the hardware address, in lower case.
