@@ -14,8 +14,8 @@
 //! | module | what | may use |
 //! |---|---|---|
 //! | [`api`] | objects as pure data; newtypes that are valid for ever; the [`api::Reporter`] trait | nothing |
-//! | [`shell`] | quoting of command lines | nothing |
-//! | [`manifest`] | text to objects, with positions; merge, patch, schema | `api` |
+//! | [`shell`], [`text`] | quoting of command lines; escapes and YAML | nothing |
+//! | [`manifest`] | text to objects, with positions; merge, patch, schema | `api`, `text` |
 //! | [`net`], [`plan`], [`cloudinit`] | pure: allocate addresses, plan steps, render seeds and read reports | `api`, `shell` |
 //! | [`paths`], [`config`] | where files are; contexts | `api`, `store`'s files |
 //! | [`libvirt`] | the one door to libvirt, typed XML, the only `unsafe` (`ffi`) | the pure ones |
@@ -24,7 +24,7 @@
 //! | [`image`] | images: catalogue, download, header check | the pure ones, `host` |
 //! | [`observe`] | the world to objects: [`observe::World`] is what a command works in | the outside |
 //! | [`engine`] | plans to the world; undo, batches, waiting, reconcile, rebuild | `observe`, the outside |
-//! | [`output`] | everything a person or a script reads | `api`, `error` |
+//! | [`output`] | everything a person or a script reads | `api`, `error`, `text` |
 //! | [`cli`] | the two grammars; a file a verb, each thin | everything |
 //! | [`error`] | the one error people see, with exit codes; each module words its own facts | nothing |
 //!
@@ -49,3 +49,4 @@ pub mod paths;
 pub mod plan;
 pub mod shell;
 pub mod store;
+pub mod text;

@@ -10,9 +10,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("error", &[]),
     ("shell", &[]),
+    ("text", &[]),
     ("paths", &["error", "config"]),
     ("config", &["api", "error", "paths", "store"]),
-    ("manifest", &["api", "error"]),
+    ("manifest", &["api", "error", "text"]),
     ("net", &["api", "error"]),
     ("plan", &["api", "error", "shell"]),
     ("cloudinit", &["api", "error"]),
@@ -46,7 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("output", &["api", "error", "plan"]),
+    ("output", &["api", "error", "plan", "text"]),
     (
         "cli",
         &[

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::yaml::to_yaml;
 use crate::api::Object;
+use crate::text::yaml;
 
 /// Returns an object as a manifest that `parse` reads back unchanged.
 ///
@@ -14,7 +14,7 @@ pub fn to_manifest_yaml(object: &Object) -> String {
     if let Value::Object(fields) = &mut value {
         fields.shift_remove("status");
     }
-    to_yaml(&value)
+    yaml::to_string(&value)
 }
 
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests {
         #[test]
         fn any_value_is_read_back_by_serde_yaml(values in prop::collection::vec(text(), 0..4)) {
             let value = serde_json::json!({"a": values, "b": [[values], {"c": {"d": values}}], "e": values.concat()});
-            let read: Value = serde_yaml::from_str(&to_yaml(&value)).unwrap();
+            let read: Value = serde_yaml::from_str(&yaml::to_string(&value)).unwrap();
             prop_assert_eq!(read, value);
         }
     }

@@ -32,7 +32,6 @@ mod tracked;
 mod tracker;
 mod validate;
 mod wording;
-mod yaml;
 
 pub use defaults::{DEFAULT_TYPE, normalise, size};
 pub use diagnostic::{Diagnostic, into_error};
@@ -48,4 +47,3 @@ pub use path::{FieldPath, Segment};
 pub use references::{Reference, references};
 pub use schema::schema;
 pub use validate::{Purpose, check, is_masked, mask, printable, validate};
-pub use yaml::to_yaml;

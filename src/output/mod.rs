@@ -11,7 +11,6 @@ pub mod custom_columns;
 pub mod describe;
 pub mod diff;
 pub mod error;
-pub mod escape;
 pub mod field_selector;
 mod fields;
 pub mod filter;
@@ -29,8 +28,8 @@ pub mod trace;
 pub mod ui;
 pub mod value;
 pub mod watch;
-pub mod yaml;
 
+pub use crate::text::{escape, yaml};
 pub use age::age;
 pub use describe::describe;
 pub use diff::print_diff;
