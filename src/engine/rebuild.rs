@@ -13,7 +13,7 @@ use crate::image::ImageRecord;
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::{Domain, ObjectMetadata};
 use crate::net::Mac;
-use crate::observe::{NetworkFacts, StoredImage, World, index_row};
+use crate::observe::{NetworkFacts, StoredImage, World};
 use crate::store::{
     FileRecord, InstanceRecord, LastApplied, NicRecord, STORE_WAIT, SeedState, SlotTable,
 };
@@ -91,6 +91,7 @@ pub(super) fn save(
     record: &InstanceRecord,
     metadata: &ObjectMetadata,
 ) -> Result<()> {
+    let row = world.index_row(record.name.clone(), metadata, Some(record))?;
     let store = world.store()?;
     let lock = store.lock(STORE_WAIT)?;
     store.put(record)?;
@@ -102,7 +103,6 @@ pub(super) fn save(
             })?;
         }
     }
-    let row = index_row(record.name.clone(), metadata, Some(record));
     store.update_index_locked(&lock, |index| {
         index.unmanaged.remove(&record.uid);
         index.rows.insert(record.uid, row);

@@ -180,8 +180,15 @@ fn available(entry: &crate::image::catalogue::Entry) -> Image {
         },
         status: Some(ImageStatus {
             cached: false,
+            // As many as it is published for.
+            architecture: Some(architectures(entry)),
             firmware: Some(entry.firmware.to_string()),
             ..ImageStatus::default()
         }),
     }
+}
+
+fn architectures(entry: &crate::image::catalogue::Entry) -> String {
+    let all: Vec<&str> = entry.sources.keys().map(|a| a.as_str()).collect();
+    all.join(",")
 }

@@ -1,11 +1,11 @@
 //! Looking at one instance: its record, its domain, and, where it is booting, what the guest says.
 
+use super::index::accelerator_of;
 use super::phase::{Begun, phase_of, ready_condition};
 use super::world::{World, not_found};
 use crate::api::{
-    API_VERSION, Accelerator, AddressSource, AddressStatus, CloudInitStatus, Condition,
-    ConditionStatus, Instance, InstanceSpec, InstanceStatus, Kind, Name, ObjectMeta, Phase,
-    Quantity, Uid,
+    API_VERSION, AddressSource, AddressStatus, CloudInitStatus, Condition, ConditionStatus,
+    Instance, InstanceSpec, InstanceStatus, Kind, Name, ObjectMeta, Phase, Quantity, Uid,
 };
 use crate::error::Result;
 use crate::libvirt::{Domain, DomainBrief, ObjectMetadata};
@@ -27,6 +27,9 @@ impl World {
             Err(e) if e.is_not_found() => match begun {
                 Some(begun) => pending(self, &begun),
                 None => {
+                    if let Some(lost) = self.lost_named(name)? {
+                        return Ok(lost);
+                    }
                     let briefs = self.host()?.domain_briefs()?;
                     Err(not_found(
                         Kind::Instance,
@@ -88,6 +91,10 @@ impl World {
             std::net::IpAddr::V4(ip) => Some(ip),
             std::net::IpAddr::V6(_) => None,
         });
+        let disk = match record {
+            Some(record) => self.root_size(&record.spec, record.adopted)?,
+            None => None,
+        };
         let message = begun
             .and_then(|b| b.message())
             .or_else(|| verdict.as_ref().and_then(|v| v.message.clone()));
@@ -99,13 +106,10 @@ impl World {
             address,
             addresses,
             conditions: conditions(phase, reason.as_deref(), verdict.as_ref()),
-            accelerator: Some(if xml.is_kvm() {
-                Accelerator::Kvm
-            } else {
-                Accelerator::Tcg
-            }),
+            accelerator: Some(accelerator_of(&xml)),
             cpus: Some(xml.cpus()),
             memory: xml.memory_bytes().and_then(Quantity::from_bytes),
+            disk,
             cloud_init: cloud_init(verdict.as_ref()),
             observed_generation: metadata.map(|m| m.generation),
         })
@@ -243,6 +247,7 @@ pub(super) fn pending(world: &World, begun: &Begun) -> Result<Instance> {
         accelerator: None,
         cpus: None,
         memory: None,
+        disk: None,
         cloud_init: None,
         observed_generation: None,
     });
@@ -263,7 +268,7 @@ pub(super) fn instance_of_record(name: Name, uid: Uid, spec: InstanceSpec) -> In
     }
 }
 
-fn of_record(record: &InstanceRecord) -> Instance {
+pub(super) fn of_record(record: &InstanceRecord) -> Instance {
     let mut instance = instance_of_record(record.name.clone(), record.uid, record.spec.clone());
     instance.metadata.labels = record.labels.clone();
     instance.metadata.annotations = record.annotations.clone();

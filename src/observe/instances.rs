@@ -1,8 +1,8 @@
 //! Listing instances: a few bulk calls, whatever the number of domains.
 //!
 //! One call gives every domain's name, UUID and state; the store's index mirrors the rest of what a
-//! table shows, checked by UUID. Only a domain that the index has not seen yet costs a call of its
-//! own, once: its metadata tells whether it is ours.
+//! table shows, checked by UUID. What the store has a record of and libvirt has no domain for is
+//! listed too: it was undefined by hand, and its disks may still be there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +14,8 @@ use crate::api::{
     Uid,
 };
 use crate::error::Result;
-use crate::libvirt::{DomainBrief, ObjectMetadata};
-use crate::store::{Index, IndexRow, Intent};
+use crate::libvirt::DomainBrief;
+use crate::store::{IndexRow, Intent};
 
 impl World {
     /// Lists instances.
@@ -23,9 +23,11 @@ impl World {
     /// # Errors
     /// What the daemon refuses.
     pub fn instances(&self, scope: Scope, depth: Depth) -> Result<Vec<Instance>> {
+        // In this order: whose record is there and whose making had ended has a domain.
+        let recorded = self.recorded()?;
+        let intents = self.intents()?;
         let briefs = self.briefs()?;
         let index = self.index_of(&briefs)?;
-        let intents = self.intents()?;
         let mut listed = Vec::with_capacity(briefs.len());
         let mut seen = BTreeSet::new();
         for brief in &briefs {
@@ -40,10 +42,14 @@ impl World {
             }
         }
         // What was begun and has no domain yet, or has none any more.
-        let halves = intents.iter().filter(|(uid, _)| !seen.contains(uid));
-        for (_, begun) in halves {
+        for (uid, begun) in &intents {
+            if seen.contains(uid) {
+                continue;
+            }
+            seen.insert(*uid);
             listed.push(pending(self, begun)?);
         }
+        listed.extend(self.lost(recorded.difference(&seen))?);
         Ok(listed)
     }
 
@@ -75,138 +81,6 @@ impl World {
         });
         Ok(begun.collect())
     }
-
-    /// Returns the index, brought up to date with the domains that exist.
-    pub fn index_of(&self, briefs: &[DomainBrief]) -> Result<Index> {
-        let store = self.store_for_reading()?;
-        let mut index = store.load_index();
-        let news = self.learn(&index, briefs)?;
-        if news.is_empty() {
-            return Ok(index);
-        }
-        news.apply(&mut index);
-        // A caller that may not write still sees the truth; the next one pays again.
-        let _ = store.update_index(|stored| news.apply(stored));
-        Ok(index)
-    }
-
-    fn learn(&self, index: &Index, briefs: &[DomainBrief]) -> Result<News> {
-        let mut news = News::default();
-        for brief in briefs {
-            match index.rows.get(&brief.uid) {
-                Some(row) if row.name.as_str() == brief.name => {
-                    if row
-                        .verdict
-                        .as_ref()
-                        .is_some_and(|v| v.domain_id != brief.id)
-                    {
-                        news.stale_verdicts.insert(brief.uid);
-                    }
-                }
-                None if index.unmanaged.contains(&brief.uid) => {}
-                _ => match self.row_of(brief)? {
-                    Some(row) => news.rows.push((brief.uid, row)),
-                    None => news.unmanaged.push(brief.uid),
-                },
-            }
-        }
-        let alive: BTreeSet<Uid> = briefs.iter().map(|b| b.uid).collect();
-        news.gone
-            .extend(index.rows.keys().filter(|uid| !alive.contains(uid)));
-        news.gone
-            .extend(index.unmanaged.iter().filter(|uid| !alive.contains(uid)));
-        Ok(news)
-    }
-
-    /// Asks a domain whose it is.
-    fn row_of(&self, brief: &DomainBrief) -> Result<Option<IndexRow>> {
-        let found = self.host()?.domain_metadata(brief.uid);
-        let metadata = match found {
-            Ok(metadata) => metadata,
-            Err(e) if e.is_not_found() => return Ok(None),
-            Err(e) => return Err(e.into()),
-        };
-        let (Some(metadata), Ok(name)) = (metadata, Name::new(brief.name.as_str())) else {
-            return Ok(None);
-        };
-        if metadata.uid != brief.uid {
-            // A copy made with `virsh dumpxml` and another UUID carries our mark but is not ours.
-            return Ok(None);
-        }
-        let record = self.store_for_reading()?.get(&brief.uid)?;
-        Ok(Some(index_row(name, &metadata, record.as_ref())))
-    }
-}
-
-/// What the index does not know yet.
-#[derive(Debug, Default)]
-struct News {
-    rows: Vec<(Uid, IndexRow)>,
-    unmanaged: Vec<Uid>,
-    gone: Vec<Uid>,
-    stale_verdicts: BTreeSet<Uid>,
-}
-
-impl News {
-    fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-            && self.unmanaged.is_empty()
-            && self.gone.is_empty()
-            && self.stale_verdicts.is_empty()
-    }
-
-    fn apply(&self, index: &mut Index) {
-        for uid in &self.gone {
-            index.rows.remove(uid);
-            index.unmanaged.remove(uid);
-        }
-        for (uid, row) in &self.rows {
-            index.unmanaged.remove(uid);
-            index.rows.insert(*uid, row.clone());
-        }
-        index.unmanaged.extend(self.unmanaged.iter().copied());
-        for uid in &self.stale_verdicts {
-            if let Some(row) = index.rows.get_mut(uid) {
-                row.verdict = None;
-            }
-        }
-    }
-}
-
-/// Builds the row of an instance from its metadata and, where there is one, its record.
-pub fn index_row(
-    name: Name,
-    metadata: &ObjectMetadata,
-    record: Option<&crate::store::InstanceRecord>,
-) -> IndexRow {
-    let public: Option<InstanceSpec> = metadata
-        .spec
-        .as_deref()
-        .and_then(|text| serde_json::from_str(text).ok());
-    let spec = record
-        .map(|r| r.spec.clone())
-        .or(public)
-        .unwrap_or_default();
-    let address = record.and_then(|r| r.nics.iter().find_map(|n| n.ip));
-    let network = record
-        .and_then(|r| r.nics.first().map(|n| n.network.clone()))
-        .or_else(|| spec.networks.first().map(|n| n.name.clone()));
-    IndexRow {
-        name,
-        labels: metadata.labels.clone(),
-        image: spec.image,
-        instance_type: spec.instance_type,
-        cpus: spec.cpus,
-        memory: spec.memory,
-        disk: spec.disk,
-        network,
-        address: address.or_else(|| metadata.extra.get("address").and_then(|a| a.parse().ok())),
-        created: metadata
-            .creation
-            .unwrap_or(crate::api::Timestamp::from_second(0)),
-        generation: metadata.generation,
-        verdict: None,
-    }
 }
 
 fn from_row(brief: &DomainBrief, row: &IndexRow, begun: Option<&Begun>) -> Instance {
@@ -233,9 +107,6 @@ fn from_row(brief: &DomainBrief, row: &IndexRow, begun: Option<&Begun>) -> Insta
         spec: InstanceSpec {
             image: row.image.clone(),
             instance_type: row.instance_type.clone(),
-            cpus: row.cpus,
-            memory: row.memory,
-            disk: row.disk,
             networks: networks.collect(),
             ..InstanceSpec::default()
         },
@@ -247,9 +118,10 @@ fn from_row(brief: &DomainBrief, row: &IndexRow, begun: Option<&Begun>) -> Insta
             address: row.address,
             addresses: Vec::new(),
             conditions: vec![ready_condition(phase, reason.as_deref(), verdict)],
-            accelerator: None,
+            accelerator: row.accelerator,
             cpus: row.cpus,
             memory: row.memory,
+            disk: row.disk,
             cloud_init: None,
             observed_generation: Some(row.generation),
         }),
@@ -273,6 +145,7 @@ fn unmanaged(brief: &DomainBrief) -> Option<Instance> {
         accelerator: None,
         cpus: None,
         memory: None,
+        disk: None,
         cloud_init: None,
         observed_generation: None,
     });

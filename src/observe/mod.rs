@@ -7,9 +7,11 @@
 mod details;
 pub mod doctor;
 mod images;
+mod index;
 mod instance;
 mod instances;
 mod kvm;
+mod lost;
 mod network;
 mod objects;
 mod phase;
@@ -17,6 +19,5 @@ pub mod usage;
 mod world;
 
 pub use images::StoredImage;
-pub use instances::index_row;
 pub use network::{NetworkFacts, NetworkKind};
 pub use world::{Depth, Scope, World, not_found};

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ConditionStatus, LabelKey, LabelValue, Name, Quantity, Timestamp, Uid};
+use crate::api::{
+    Accelerator, ConditionStatus, LabelKey, LabelValue, Name, Quantity, Timestamp, Uid,
+};
 
 use super::error::Result;
 use super::file::{Dir, Durability};
@@ -19,7 +21,7 @@ use super::{Access, STORE_WAIT, Store};
 const FILE: &str = "index.json";
 
 /// The shape of the index; one of another shape is discarded.
-const SHAPE: u32 = 1;
+const SHAPE: u32 = 2;
 
 /// How long a listing, which could do without, waits for its turn to write.
 const READER_WAIT: Duration = Duration::from_millis(50);
@@ -61,15 +63,18 @@ pub struct IndexRow {
     /// Instance type.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<String>,
-    /// Number of virtual CPUs.
+    /// Number of virtual CPUs that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
-    /// Memory.
+    /// Memory that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
     /// Size of the root disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Quantity>,
+    /// How its CPUs are run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<Accelerator>,
     /// First network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
@@ -201,6 +206,7 @@ mod tests {
             cpus: Some(1),
             memory: Some(Quantity::mib(1024)),
             disk: Some(Quantity::gib(8)),
+            accelerator: Some(Accelerator::Kvm),
             network: Some("default".to_owned()),
             address: Some(Ipv4Addr::from(0x0ace_0000 + n)),
             created: Timestamp::from_second(1_790_000_000),

@@ -158,6 +158,19 @@ impl Store {
         }
     }
 
+    /// Lists the keys of all records of a kind, without reading one.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn keys<T: Record>(&self) -> Result<Vec<String>> {
+        let Some(dir) = &self.dir else {
+            return Ok(Vec::new());
+        };
+        let names = dir.list(T::DIR)?;
+        let keys = names.iter().filter_map(|n| n.strip_suffix(".yaml"));
+        Ok(keys.map(str::to_owned).collect())
+    }
+
     /// Reads all records of a kind, in the order of their keys.
     ///
     /// # Errors

@@ -69,6 +69,15 @@ fn an_instance_undefined_by_hand_is_told_and_can_be_deleted() {
     place.run(&apply).ok();
     place.virsh(&["destroy", &name]).ok();
     place.virsh(&["undefine", &name]).ok();
+    assert_eq!(place.field(&name, ".status.phase"), "Failed");
+    place
+        .run(&["get", "instances"])
+        .ok()
+        .prints("False(DomainMissing)");
+    place
+        .run(&["describe", "instance", &name])
+        .ok()
+        .prints(&format!("kvmctl delete instance {name}"));
     place
         .run(&apply)
         .code(5)

@@ -114,3 +114,38 @@ fn a_daemon_that_dies_is_an_error_and_not_an_empty_world() {
     let output = env.kvmctl(["get", "instances", "--all"]).code(8);
     assert!(output.stdout.is_empty(), "{output}");
 }
+
+#[test]
+fn what_virsh_undefined_is_shown_until_it_is_deleted() {
+    let (daemon, env) = start();
+    env.kvmctl(["adopt", "instance", "test"]).ok();
+    let wide = env.kvmctl(["get", "instances", "-o", "wide"]).ok();
+    let row: Vec<&str> = wide
+        .stdout
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(row[7..11], ["2", "2Gi", "<none>", "tcg"], "{wide}");
+    daemon.virsh(&["destroy", "test"]);
+    daemon.virsh(&["undefine", "test"]);
+    assert_eq!(jsonpath(&env, ".status.phase"), "Failed");
+    assert_eq!(jsonpath(&env, ".status.reason"), "DomainMissing");
+    for args in [
+        vec!["get", "instances"],
+        vec!["get", "instances", "-o", "yaml"],
+        vec!["get", "instance", "test"],
+        vec!["describe", "instance", "test"],
+    ] {
+        env.kvmctl(args).ok().prints("DomainMissing");
+    }
+    env.kvmctl(["instances", "start", "test"])
+        .code(5)
+        .says("removed by hand");
+    env.kvmctl(["delete", "instance", "test"]).ok();
+    env.kvmctl(["get", "instances"])
+        .ok()
+        .says("No instances found");
+    env.kvmctl(["get", "instance", "test"]).code(4);
+}

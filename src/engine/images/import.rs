@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use super::store::{Facts, put};
-use super::{LOCK_WAIT, checksum, limits, or_signal, present, private_dir};
+use super::{LOCK_WAIT, architecture, checksum, limits, or_signal, present, private_dir};
 use crate::api::{Kind, Name, ObjectKey, Reporter};
 use crate::engine::Interrupt;
 use crate::error::{Error, Result};
@@ -79,7 +79,8 @@ pub fn import(
         os: None,
         default_user: request.default_user.clone(),
         firmware,
-        architecture: None,
+        // As whatever it boots will be: nothing in the file says it.
+        architecture: architecture(world).ok(),
         source_url: None,
     };
     if let Some(known) = present(world, key.name.as_str())? {

@@ -135,7 +135,8 @@ fn pull_url(
         os: None,
         default_user: request.default_user.clone(),
         firmware: None,
-        architecture: None,
+        // As whatever it boots will be: nothing in the file says it.
+        architecture: architecture(world).ok(),
         source_url: Some(request.source.clone()),
     };
     let result = take_file(

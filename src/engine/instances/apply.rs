@@ -3,6 +3,7 @@
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun};
 use super::change::update;
 use super::create::create;
+use super::lifecycle::domain_removed;
 use super::metadata::not_ours;
 use super::ready;
 use super::resume::{self, HalfMade};
@@ -131,11 +132,7 @@ pub(super) fn existing(world: &World, key: &ObjectKey) -> Result<Existing> {
             let record = super::record_of(world, &domain)?;
             Ok(Existing::Whole(Box::new(record), domain))
         }
-        None if store.instance_named(&key.name)?.is_some() => Err(Error::conflict(format!(
-            "the domain of {key} was removed by hand, its disks may still be there"
-        ))
-        .hint(format!("kvmctl delete {key}"))
-        .hint("kvmctl reconcile")),
+        None if store.instance_named(&key.name)?.is_some() => Err(domain_removed(key)),
         None => Ok(Existing::Nothing),
     }
 }

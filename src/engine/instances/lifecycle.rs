@@ -123,6 +123,11 @@ pub(in crate::engine) fn find(world: &World, key: &ObjectKey) -> Result<Domain> 
     match world.host()?.domain(key.name.as_str()) {
         Ok(domain) => Ok(domain),
         Err(e) if e.is_not_found() => {
+            let begun = world.intents()?;
+            let known = world.store_for_reading()?.instance_named(&key.name)?;
+            if known.is_some_and(|record| !begun.contains_key(&record.uid)) {
+                return Err(domain_removed(key));
+            }
             let briefs = world.host()?.domain_briefs()?;
             Err(not_found(
                 Kind::Instance,
@@ -132,6 +137,14 @@ pub(in crate::engine) fn find(world: &World, key: &ObjectKey) -> Result<Domain> 
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// Words that the domain of an instance was undefined by somebody else.
+pub(super) fn domain_removed(key: &ObjectKey) -> Error {
+    Error::conflict(format!(
+        "the domain of {key} was removed by hand, its disks may still be there"
+    ))
+    .hint(format!("kvmctl delete {key}"))
 }
 
 fn run(

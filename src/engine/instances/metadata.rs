@@ -4,7 +4,7 @@
 use crate::api::{Instance, InstanceSpec, Kind, ObjectKey, ObjectMeta, Quantity, Timestamp, Uid};
 use crate::error::{Error, Result};
 use crate::libvirt::{Domain, ObjectMetadata};
-use crate::observe::{World, index_row};
+use crate::observe::World;
 use crate::plan::Outcome;
 use crate::store::{Event, EventType, InstanceRecord, Intent, LastApplied, STORE_WAIT, SeedState};
 
@@ -69,9 +69,9 @@ pub(super) fn save(
     record: &InstanceRecord,
     metadata: &ObjectMetadata,
 ) -> Result<()> {
+    let row = world.index_row(record.name.clone(), metadata, Some(record))?;
     let store = world.store()?;
     let lock = store.lock(STORE_WAIT)?;
-    let row = index_row(record.name.clone(), metadata, Some(record));
     store.update_index_locked(&lock, |index| {
         index.unmanaged.remove(&record.uid);
         let verdict = index

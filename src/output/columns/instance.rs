@@ -21,7 +21,10 @@ pub(super) const COLUMNS: &[Column<Instance>] = &[
         let memory = o.status.as_ref().and_then(|s| s.memory);
         or(memory.or(o.spec.memory).map(size), NONE)
     }),
-    Column::wide("DISK", |o, _| or(o.spec.disk.map(size), NONE)),
+    Column::wide("DISK", |o, _| {
+        let disk = o.status.as_ref().and_then(|s| s.disk);
+        or(disk.or(o.spec.disk).map(size), NONE)
+    }),
     Column::wide("ACCEL", |o, _| {
         let accelerator = o.status.as_ref().and_then(|s| s.accelerator);
         match accelerator {
