@@ -15,6 +15,7 @@ mod interface;
 mod metadata;
 mod network;
 mod pool;
+mod snapshot;
 mod stats;
 mod volume;
 pub mod xml;

@@ -8,3 +8,4 @@ mod libvirt;
 mod main_path;
 mod many;
 mod secrets;
+mod states;

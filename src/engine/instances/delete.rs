@@ -11,6 +11,7 @@ use crate::observe::{World, not_found};
 use crate::plan::instance::{Facts, Overlay, Takedown, VolumeRef, delete as plan_delete};
 use crate::store::{FileRecord, InstanceRecord, Intent, IntentOp, NicRecord, STORE_WAIT};
 
+use super::disks;
 use super::metadata::{not_ours, note, owned};
 use super::prepare::{reservation, volume};
 use super::worker::InstanceWorker;
@@ -87,6 +88,9 @@ pub(super) fn delete_locked(
         // Its disks were not made by kvmctl and may be anywhere: they stay.
         plan.notes
             .push("the disks of an adopted instance are kept".to_owned());
+    }
+    if let Some(domain) = &found.domain {
+        plan.notes.extend(disks::kept(world, domain, &facts.files)?);
     }
     let applied = Applied {
         key: key.clone(),
@@ -246,10 +250,20 @@ fn files(world: &World, key: &ObjectKey, found: &Found) -> Result<Vec<VolumeRef>
         pools.clear();
     }
     let prefix = volume("", &key.name, found.uid, "").name;
+    let known = files.iter().map(|f| f.volume.clone()).collect();
+    let stale = match &found.domain {
+        Some(domain) => disks::changed_by_hand(domain, &known)?,
+        None => false,
+    };
     for pool in pools {
         let volumes = match world.host()?.pool(&pool) {
-            Ok(known) if known.is_active()? => known.volumes()?,
-            Ok(_) => continue,
+            Ok(known) if !known.is_active()? => continue,
+            Ok(known) => {
+                if stale {
+                    known.refresh()?;
+                }
+                known.volumes()?
+            }
             Err(e) if e.is_not_found() => continue,
             Err(e) => return Err(e.into()),
         };

@@ -14,6 +14,7 @@ mod change;
 mod create;
 mod delete;
 mod desired;
+mod disks;
 mod lifecycle;
 mod metadata;
 mod networks;
