@@ -16,10 +16,10 @@ use crate::plan::Outcome;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AttachArgs {
     /// Instance: NAME or instance/NAME
-    #[arg(value_name = "INSTANCE")]
+    #[arg(value_name = "INSTANCE", index = 1)]
     target: String,
     /// Network to attach it to
-    #[arg(value_name = "NETWORK")]
+    #[arg(value_name = "NETWORK", index = 2)]
     network: String,
     /// Address in the network; a free one is reserved when nothing is said
     #[arg(long, value_name = "ADDRESS")]
@@ -36,10 +36,10 @@ pub(crate) struct AttachArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DetachArgs {
     /// Instance: NAME or instance/NAME
-    #[arg(value_name = "INSTANCE")]
+    #[arg(value_name = "INSTANCE", index = 1)]
     target: String,
     /// Network to detach it from, or hardware address of the interface
-    #[arg(value_name = "NETWORK|MAC")]
+    #[arg(value_name = "NETWORK|MAC", index = 2)]
     network: String,
 }
 

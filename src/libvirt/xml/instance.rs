@@ -269,11 +269,11 @@ pub fn interface(nic: &NicParams) -> InterfaceXml {
 /// PCI Express has a port for each device, and what is to be plugged in later needs one from the
 /// start. The guest's devices take the first; the rest stay for volumes and interfaces.
 fn ports() -> impl Iterator<Item = ControllerXml> {
-    const PORTS: usize = 14;
-    (0..PORTS).map(|_| ControllerXml {
+    const PORTS: u32 = 14;
+    (0..=PORTS).map(|index| ControllerXml {
         kind: "pci".to_owned(),
-        index: None,
-        model: Some("pcie-root-port".to_owned()),
+        index: Some(index),
+        model: Some(if index == 0 { "pcie-root" } else { "pcie-root-port" }.to_owned()),
     })
 }
 
