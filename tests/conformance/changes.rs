@@ -135,6 +135,36 @@ fn a_patch_changes_fields_and_never_the_object() {
     kvmctl(&env, "get type other").code(4);
 }
 
+/// 77, 78
+#[test]
+fn an_adopted_instance_is_patched_and_edited_as_any_other() {
+    let (daemon, env) = adopted();
+    let patch = |patch: &str| env.kvmctl(["patch", "instance", "test", "-p", patch]);
+    let labels = r#"{"metadata":{"labels":{"tier":"front"}}}"#;
+    assert_eq!(patch(labels).ok().text(), "instance/test patched");
+    assert_eq!(
+        patch(labels).ok().text(),
+        "instance/test patched (no change)"
+    );
+    patch(r#"{"spec":{"cpus":1}}"#).ok();
+    let vcpus = daemon.virsh(&["vcpucount", "test", "--maximum", "--config"]);
+    assert_eq!(vcpus.trim(), "1");
+    patch(r#"{"spec":{"image":"debian-12"}}"#)
+        .code(5)
+        .says("spec.image: field is immutable");
+    patch(r#"{"metadata":{"uid":"6695eb01-f6a4-8304-79aa-97f2502e193e"}}"#)
+        .code(5)
+        .says("metadata.uid");
+    let edited = shell(
+        &env,
+        "EDITOR='sed -i s/front/back/' kvmctl edit instance test",
+    );
+    assert_eq!(edited.ok().text(), "instance/test configured");
+    kvmctl(&env, "get instances -l tier=back")
+        .ok()
+        .prints("test");
+}
+
 /// 78
 #[test]
 fn an_edit_is_applied_refused_or_cancelled() {

@@ -55,7 +55,9 @@ pub(crate) fn apply(
             OBJECT_WAIT,
         )?),
     };
-    let applied = match existing(world, &key)? {
+    let existing = existing(world, &key)?;
+    existing.is_meant_by(instance, &key)?;
+    let applied = match existing {
         Existing::Nothing => create(world, &key, instance, None, dry, reporter)?,
         Existing::HalfMade(begun) => resume(world, &key, instance, *begun, options, reporter)?,
         Existing::HalfGone => {
@@ -88,6 +90,23 @@ pub(crate) fn apply(
         ready::wait_ready(world, &key, timeout, reporter)?;
     }
     Ok(applied)
+}
+
+impl Existing {
+    /// Refuses a manifest that gives another identity than the instance has.
+    fn is_meant_by(&self, instance: &Instance, key: &ObjectKey) -> Result<()> {
+        let (Self::Whole(record, _) | Self::HalfChanged(record, _)) = self else {
+            return Ok(());
+        };
+        match instance.metadata.uid {
+            Some(uid) if uid != record.uid => Err(Error::conflict(format!(
+                "{key} is another one: its metadata.uid is {}, the manifest says {uid}",
+                record.uid
+            ))
+            .hint("leave metadata.uid out")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Finds out what there is.

@@ -72,7 +72,9 @@ impl Prepared {
         let networks = networks::look_up(world, networks::wanted(world, &spec)?)?;
         let env = env(world, &spec)?;
         let decision = accelerator::choose(world, &spec)?;
-        let wanted = spec.image.as_deref().unwrap_or_default();
+        let wanted = spec.image.as_deref().ok_or_else(|| {
+            Error::usage("spec.image: not set").hint("kvmctl images list shows what there is")
+        })?;
         let image = images::ensure(world, wanted, reporter)?;
         if size.disk < image.image.virtual_size {
             return Err(Error::usage(format!(

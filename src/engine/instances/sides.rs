@@ -66,5 +66,9 @@ pub(crate) fn sides(world: &World, instance: &Instance) -> Result<Sides> {
 pub(crate) fn manifest_of(world: &World, key: &ObjectKey) -> Result<Instance> {
     let domain = super::lifecycle::find(world, key)?;
     metadata::owned(&domain, key)?;
-    Ok(super::instance_of(&super::record_of(world, &domain)?))
+    let record = super::record_of(world, &domain)?;
+    let mut instance = super::instance_of(&record);
+    // By its identity a manifest without an image is known to be of one that was adopted.
+    instance.metadata.uid = record.adopted.then_some(record.uid);
+    Ok(instance)
 }
