@@ -4,6 +4,7 @@ mod command;
 pub mod dhcp;
 mod editor;
 mod facts;
+pub mod firewall;
 mod iso;
 mod qemu_img;
 mod routes;

@@ -139,6 +139,14 @@ impl Store {
         ObjectLock::acquire(self.writable()?, &format!("{kind}/{name}"), wait)
     }
 
+    /// Locks the rules of the host's firewall, for as long as one change of them takes.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] with the holder after `wait`.
+    pub fn lock_firewall(&self, wait: Duration) -> Result<ObjectLock<'_>> {
+        ObjectLock::acquire(self.writable()?, "firewall", wait)
+    }
+
     /// Returns whether somebody works on an object at this moment.
     pub fn is_locked(&self, kind: Kind, name: &str) -> bool {
         let what = format!("{kind}/{name}");

@@ -1,0 +1,180 @@
+//! The messages of ctnetlink (`linux/netfilter/nfnetlink_conntrack.h`): headers in the host's byte
+//! order, values in the network's.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::api::Protocol;
+
+use super::super::rule::Family;
+
+const CTNETLINK: u16 = 1 << 8;
+const GET: u16 = CTNETLINK | 1;
+const DELETE: u16 = CTNETLINK | 2;
+const NEW: u16 = CTNETLINK;
+
+const REQUEST: u16 = 1;
+const ACK: u16 = 4;
+const DUMP: u16 = 0x300;
+
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+
+const TUPLE_ORIG: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
+const ID: u16 = 12;
+const ZONE: u16 = 18;
+const TUPLE_IP: u16 = 1;
+const TUPLE_PROTO: u16 = 2;
+const IP_V4_SRC: u16 = 1;
+const IP_V4_DST: u16 = 2;
+const IP_V6_SRC: u16 = 3;
+const IP_V6_DST: u16 = 4;
+const PROTO_NUM: u16 = 1;
+const PROTO_DST_PORT: u16 = 3;
+
+/// Bit of the status: the destination was translated.
+const STATUS_DST_NAT: u32 = 1 << 5;
+/// The flags above an attribute's number.
+const NUMBER: u16 = 0x3fff;
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) protocol: Protocol,
+    /// Whom the client called.
+    pub(super) address: IpAddr,
+    /// The port that it called.
+    pub(super) port: u16,
+    /// Who answers.
+    pub(super) answers_from: IpAddr,
+    pub(super) translated: bool,
+    /// The attributes by which the kernel knows it.
+    key: Vec<u8>,
+}
+
+/// One message of the kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Entry(Entry),
+    /// An entry of a protocol without ports.
+    Other,
+    /// The end, with an error number or 0.
+    Done(i32),
+}
+
+/// Asks for all entries of a family.
+pub(super) fn get_all(family: Family) -> Vec<u8> {
+    request(GET, REQUEST | DUMP, family, &[])
+}
+
+/// Asks for the end of one.
+pub(super) fn delete(family: Family, entry: &Entry) -> Vec<u8> {
+    request(DELETE, REQUEST | ACK, family, &entry.key)
+}
+
+fn request(kind: u16, flags: u16, family: Family, attributes: &[u8]) -> Vec<u8> {
+    const HEADERS: usize = 20;
+    let length = u32::try_from(HEADERS + attributes.len()).unwrap_or(u32::MAX);
+    let mut message = length.to_ne_bytes().to_vec();
+    message.extend(kind.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend([0; 8]);
+    let family = match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    };
+    message.extend([family, 0, 0, 0]);
+    message.extend(attributes);
+    message
+}
+
+/// Reads the messages of one packet.
+pub(super) fn replies(packet: &[u8]) -> Vec<Reply> {
+    let (mut all, mut rest) = (Vec::new(), packet);
+    while let (Some(length), Some(kind)) = (number32(rest), rest.get(4..6)) {
+        let length = length as usize;
+        let Some(message) = rest.get(16..length) else {
+            break;
+        };
+        all.push(match u16::from_ne_bytes([kind[0], kind[1]]) {
+            ERROR => Reply::Done(-signed32(message)),
+            DONE => Reply::Done(0),
+            NEW => message
+                .get(4..)
+                .and_then(entry)
+                .map_or(Reply::Other, Reply::Entry),
+            _ => Reply::Other,
+        });
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    all
+}
+
+fn number32(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
+}
+
+fn signed32(bytes: &[u8]) -> i32 {
+    let four = bytes.get(..4).and_then(|b| b.try_into().ok());
+    four.map_or(0, i32::from_ne_bytes)
+}
+
+/// Splits attributes into numbers, values and themselves with their headers and padding.
+fn attributes(bytes: &[u8]) -> Vec<(u16, &[u8], &[u8])> {
+    let (mut all, mut rest) = (Vec::new(), bytes);
+    while let Some(header) = rest.get(..4) {
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let kind = u16::from_ne_bytes([header[2], header[3]]) & NUMBER;
+        let Some(value) = rest.get(4..length) else {
+            break;
+        };
+        let end = length.next_multiple_of(4).min(rest.len());
+        all.push((kind, value, &rest[..end]));
+        rest = &rest[end..];
+    }
+    all
+}
+
+fn value(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut all = attributes(bytes).into_iter();
+    all.find(|(kind, ..)| *kind == wanted)
+        .map(|(_, value, _)| value)
+}
+
+fn entry(bytes: &[u8]) -> Option<Entry> {
+    let orig = value(bytes, TUPLE_ORIG)?;
+    let reply = value(bytes, TUPLE_REPLY)?;
+    let proto = value(orig, TUPLE_PROTO)?;
+    let protocol = match value(proto, PROTO_NUM)?.first()? {
+        6 => Protocol::Tcp,
+        17 => Protocol::Udp,
+        _ => return None,
+    };
+    let port = value(proto, PROTO_DST_PORT)?.get(..2)?;
+    let status = value(bytes, STATUS)?.get(..4)?;
+    let status = u32::from_be_bytes(status.try_into().ok()?);
+    let key = attributes(bytes)
+        .into_iter()
+        .filter(|(kind, ..)| matches!(*kind, TUPLE_ORIG | ID | ZONE))
+        .flat_map(|(_, _, whole)| whole.iter().copied())
+        .collect();
+    Some(Entry {
+        protocol,
+        address: address(orig, IP_V4_DST, IP_V6_DST)?,
+        port: u16::from_be_bytes([port[0], port[1]]),
+        answers_from: address(reply, IP_V4_SRC, IP_V6_SRC)?,
+        translated: status & STATUS_DST_NAT != 0,
+        key,
+    })
+}
+
+fn address(tuple: &[u8], v4: u16, v6: u16) -> Option<IpAddr> {
+    let ip = value(tuple, TUPLE_IP)?;
+    if let Some(bytes) = value(ip, v4) {
+        let four: [u8; 4] = bytes.try_into().ok()?;
+        return Some(Ipv4Addr::from(four).into());
+    }
+    let sixteen: [u8; 16] = value(ip, v6)?.try_into().ok()?;
+    Some(Ipv6Addr::from(sixteen).into())
+}

@@ -1,0 +1,246 @@
+//! How each forward fares, from one reading of the rules.
+
+use std::collections::HashMap;
+
+use crate::net::forward::{Bridge, Endpoint, Mapping, Segment};
+
+use super::kernel;
+use super::plan::{Wanted, plan};
+use super::present::Present;
+use super::rule::{Chain, Family, Found, Part, Rule, Verdict, found, rules_of};
+use super::ruleset::{Backend, Firewalls, Half, LibvirtHealth, Ruleset};
+
+/// Whether a forward is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// All its rules are there, where they must be.
+    Active,
+    /// Something of it is there, but not as it must be: what is wrong.
+    Stale(String),
+    /// Nothing of it is there: why.
+    Missing(String),
+}
+
+/// One forward as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardState {
+    /// Whether it is in force.
+    pub health: Health,
+    /// Connections that were led to the guest.
+    pub connections: u64,
+    /// Packets that were forwarded to the guest; those of the host itself are not among them.
+    pub packets: u64,
+}
+
+/// One bridge as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeState {
+    /// The bridge.
+    pub bridge: Bridge,
+    /// The firewall that libvirt uses for it.
+    pub backend: Backend,
+    /// Whether libvirt's own rules are there.
+    pub libvirt: LibvirtHealth,
+}
+
+/// Everything about some forwards, from one reading.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// The forwards, in the order in which they were asked for.
+    pub forwards: Vec<ForwardState>,
+    /// Forwards of other owners.
+    pub strangers: Vec<Found>,
+    /// The bridges of the forwards.
+    pub bridges: Vec<BridgeState>,
+    /// What is off, one line each; empty when there is nothing to do.
+    pub drift: Vec<String>,
+}
+
+impl Observation {
+    /// Returns what is missing of libvirt's own rules, one line for each bridge.
+    pub fn libvirt_trouble(&self) -> Vec<String> {
+        let trouble = |state: &BridgeState| match &state.libvirt {
+            LibvirtHealth::Missing(what) => Some(format!(
+                "libvirt's own rules for {} are gone: {what}",
+                state.bridge
+            )),
+            _ => None,
+        };
+        self.bridges.iter().filter_map(trouble).collect()
+    }
+}
+
+/// Looks at forwards in a ruleset.
+pub(super) fn observe(ruleset: &Ruleset, mappings: &[Mapping]) -> Observation {
+    let indexes = Indexes::of(ruleset);
+    let forwards: Vec<ForwardState> = mappings.iter().map(|m| indexes.state(ruleset, m)).collect();
+    let mut bridges: Vec<BridgeState> = Vec::new();
+    for mapping in mappings {
+        let segment = mapping.segment();
+        if !bridges.iter().any(|b| b.bridge == segment.bridge) {
+            bridges.push(bridge_state(ruleset, segment));
+        }
+    }
+    let wanted = Wanted {
+        mappings: mappings.to_vec(),
+        retired: Vec::new(),
+    };
+    Observation {
+        forwards,
+        strangers: strangers(ruleset, mappings),
+        bridges,
+        drift: plan(ruleset, &wanted).lines(),
+    }
+}
+
+/// Looks at one bridge.
+pub(super) fn bridge_state(ruleset: &Ruleset, segment: &Segment) -> BridgeState {
+    let half = ruleset.of(&segment.subnet);
+    BridgeState {
+        bridge: segment.bridge.clone(),
+        backend: half.backend(&segment.bridge),
+        libvirt: match kernel::exists(&segment.bridge) {
+            true => half.libvirt_health(segment),
+            false => LibvirtHealth::NotExpected,
+        },
+    }
+}
+
+fn strangers(ruleset: &Ruleset, mappings: &[Mapping]) -> Vec<Found> {
+    let owners: std::collections::BTreeSet<_> = mappings.iter().map(Mapping::owner).collect();
+    let mut all: Vec<Found> = Vec::new();
+    for present in ruleset.v4.presents().chain(ruleset.v6.presents()) {
+        let others = found(present.rules());
+        all.extend(others.into_iter().filter(|f| !owners.contains(&f.owner)));
+    }
+    all
+}
+
+/// The rules that are there, with their packet counters.
+struct Indexes<'a>(HashMap<(Family, Firewalls), HashMap<&'a Rule, u64>>);
+
+impl<'a> Indexes<'a> {
+    fn of(ruleset: &'a Ruleset) -> Self {
+        let mut all = HashMap::new();
+        for family in [Family::V4, Family::V6] {
+            for firewall in [Firewalls::Iptables, Firewalls::Nftables] {
+                if let Some(present) = ruleset.half(family).present(firewall) {
+                    all.insert((family, firewall), index(present));
+                }
+            }
+        }
+        Self(all)
+    }
+
+    fn get(&self, at: (Family, Firewalls), rule: &Rule) -> Option<u64> {
+        self.0.get(&at)?.get(rule).copied()
+    }
+
+    fn state(&self, ruleset: &Ruleset, mapping: &Mapping) -> ForwardState {
+        let family = Family::of(mapping.guest());
+        let half = ruleset.half(family);
+        let sum = |part, chains: &[Chain]| -> u64 {
+            let rules = rules_of(mapping, part);
+            let rules = rules
+                .iter()
+                .filter(|r| chains.contains(&r.chain) && r.tag.owner().is_some());
+            let each = rules.filter_map(|rule| {
+                let both = [Firewalls::Iptables, Firewalls::Nftables];
+                both.into_iter()
+                    .filter_map(|f| self.get((family, f), rule))
+                    .max()
+            });
+            each.sum()
+        };
+        ForwardState {
+            health: self.health(half, family, mapping),
+            connections: sum(Part::Nat, &[Chain::Dnat, Chain::Out]),
+            packets: sum(Part::Accept, &[Chain::Fwd]),
+        }
+    }
+
+    fn health(&self, half: &Half, family: Family, mapping: &Mapping) -> Health {
+        let bridge = &mapping.segment().bridge;
+        let Some(home) = half.home(bridge) else {
+            return Health::Missing("there is neither iptables nor nft".to_owned());
+        };
+        let nat = rules_of(mapping, Part::Nat);
+        let own = |r: &&Rule| matches!(r.verdict, Verdict::Dnat(..));
+        if !nat
+            .iter()
+            .filter(own)
+            .any(|rule| self.get((family, home), rule).is_some())
+        {
+            return self.elsewhere(half, family, home, mapping);
+        }
+        let mut parts = vec![(home, Part::Nat)];
+        parts.extend(half.accepts(bridge).into_iter().map(|f| (f, Part::Accept)));
+        for (firewall, part) in parts {
+            let rules = rules_of(mapping, part);
+            if let Some(lost) = rules
+                .iter()
+                .find(|r| self.get((family, firewall), r).is_none())
+            {
+                return Health::Stale(format!(
+                    "a rule of {} is gone ({firewall})",
+                    lost.chain.name()
+                ));
+            }
+            let present = half.present(firewall);
+            let off = |r: &&Rule| !present.is_some_and(|p| p.jump_is_right(r.chain));
+            if let Some(rule) = rules.iter().find(off) {
+                let name = rule.chain.name();
+                return Health::Stale(match rule.chain {
+                    Chain::Fwd => format!("{name} is not the first that is asked ({firewall})"),
+                    _ => format!("nothing leads to {name} ({firewall})"),
+                });
+            }
+        }
+        match kernel_trouble(mapping) {
+            Some(what) => Health::Stale(what),
+            None => Health::Active,
+        }
+    }
+
+    /// It is not where it should be: perhaps it is somewhere else.
+    fn elsewhere(&self, half: &Half, family: Family, home: Firewalls, mapping: &Mapping) -> Health {
+        let claims = |f: &Found| f.owner == mapping.owner() && f.claim.meets(&mapping.claim());
+        let right =
+            |f: &Found| (f.guest, f.guest_port) == (mapping.guest(), mapping.guest_ports().0);
+        let mut all = half.presents().flat_map(|present| found(present.rules()));
+        if let Some(other) = all.find(|f| claims(f) && !right(f)) {
+            let led = Endpoint(other.guest, other.guest_port);
+            return Health::Stale(format!("it leads to {led}"));
+        }
+        let nat = rules_of(mapping, Part::Nat);
+        let other = match home {
+            Firewalls::Iptables => Firewalls::Nftables,
+            Firewalls::Nftables => Firewalls::Iptables,
+        };
+        if nat
+            .iter()
+            .any(|rule| self.get((family, other), rule).is_some())
+        {
+            return Health::Stale(format!("it is in {other}, and libvirt uses {home}"));
+        }
+        Health::Missing("it has no rule".to_owned())
+    }
+}
+
+fn index(present: &Present) -> HashMap<&Rule, u64> {
+    let seen = present.all();
+    seen.filter_map(|seen| Some((seen.rule.as_ref()?, seen.packets)))
+        .collect()
+}
+
+fn kernel_trouble(mapping: &Mapping) -> Option<String> {
+    let bridge = &mapping.segment().bridge;
+    if !kernel::exists(bridge) {
+        return Some(format!("the network is not running: there is no {bridge}"));
+    }
+    if mapping.guest().is_ipv4() && !kernel::forwards_ipv4() {
+        return Some("the host forwards nothing: net.ipv4.ip_forward is 0".to_owned());
+    }
+    let closed = mapping.localhost() && kernel::route_localnet(bridge) == Some(false);
+    closed.then(|| format!("route_localnet is off on {bridge}"))
+}

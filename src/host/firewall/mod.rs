@@ -1,0 +1,239 @@
+//! The firewall that port forwards stand on.
+//!
+//! libvirt writes the rules of each bridge with iptables or with nftables, and what passes one of
+//! them need not pass the other, so each bridge's forwards go where libvirt's rules are: with
+//! iptables into chains of our own, with nftables into a table of our own and a chain at the head of
+//! libvirt's. Everything is read at once, compared as values, and loaded at once; what is right
+//! already is not written. Rules carry `kvmctl:UID` as a comment, and those of other owners are left
+//! as they are.
+
+mod conntrack;
+mod delta;
+mod error;
+mod foreign;
+mod health;
+mod iptables;
+mod kernel;
+mod nftables;
+mod plan;
+mod present;
+#[cfg(test)]
+mod roundtrip_tests;
+mod rule;
+mod ruleset;
+mod tools;
+mod words;
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::net::forward::{Mapping, Segment};
+use crate::store::Store;
+
+pub use error::FirewallError;
+pub use foreign::Foreign;
+pub use health::{BridgeState, ForwardState, Health, Observation};
+pub use kernel::restart_command;
+pub use plan::Wanted;
+pub use rule::Found;
+pub use ruleset::{Backend, LibvirtHealth};
+pub use tools::Privilege;
+
+use plan::{Plan, plan};
+use rule::Family;
+use ruleset::{Firewalls, Half, Ruleset};
+use tools::Tools;
+
+/// How long another run may take to write its rules.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// The host's firewall.
+#[derive(Debug, Clone, Copy)]
+pub struct Firewall {
+    tools: Tools,
+}
+
+/// What an assertion did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What was written, one line each; empty when nothing was off.
+    pub changed: Vec<String>,
+    /// What could not be mended here, one line each.
+    pub warnings: Vec<String>,
+    /// How the forwards fare now.
+    pub observation: Observation,
+}
+
+impl Firewall {
+    /// Makes a firewall whose tools run with the given rights. Nothing is run yet.
+    pub const fn new(privilege: Privilege) -> Self {
+        Self {
+            tools: Tools { privilege },
+        }
+    }
+
+    /// Looks how forwards fare; writes nothing.
+    ///
+    /// # Errors
+    /// [`FirewallError::NotPermitted`], or what a tool said.
+    pub fn observe(&self, mappings: &[Mapping]) -> Result<Observation, FirewallError> {
+        Ok(health::observe(&self.read()?, mappings))
+    }
+
+    /// Looks at bridges; writes nothing.
+    ///
+    /// # Errors
+    /// As [`Firewall::observe`].
+    pub fn bridges(&self, segments: &[Segment]) -> Result<Vec<BridgeState>, FirewallError> {
+        let ruleset = self.read()?;
+        let state = |segment| health::bridge_state(&ruleset, segment);
+        Ok(segments.iter().map(state).collect())
+    }
+
+    /// Finds the rules of others that take ports of the host.
+    ///
+    /// # Errors
+    /// As [`Firewall::observe`].
+    pub fn foreign(&self) -> Result<Vec<Foreign>, FirewallError> {
+        foreign::find(self.tools, &self.read()?)
+    }
+
+    /// Puts into force what is wanted, and nothing else is touched; when nothing is off, nothing is
+    /// locked or written.
+    ///
+    /// `wanted` is asked again under the firewall's lock, so it must read what it knows anew.
+    ///
+    /// # Errors
+    /// What `wanted` says; [`FirewallError`]; `Busy` when another run keeps the lock.
+    pub fn assert(&self, store: &Store, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Changes> {
+        let (now, before) = (wanted()?, self.read()?);
+        if plan(&before, &now).is_empty() {
+            return Ok(report(&before, &now, Vec::new(), Vec::new()));
+        }
+        let _lock = store.lock_firewall(LOCK_WAIT)?;
+        let (now, before) = (wanted()?, self.read()?);
+        let plan = plan(&before, &now);
+        if plan.is_empty() {
+            return Ok(report(&before, &now, Vec::new(), Vec::new()));
+        }
+        self.write(&before, &plan)?;
+        let after = self.read()?;
+        let left = self::plan(&after, &now);
+        if let Some(line) = left.lines().first() {
+            return Err(FirewallError::NotInForce(format!("still to do: {line}")).into());
+        }
+        let mut warnings = Vec::new();
+        if let Err(why) = conntrack::flush(self.tools, &plan.moved) {
+            let why = Error::from(why);
+            warnings.push(format!("connections that exist keep their old way: {why}"));
+        }
+        Ok(report(&after, &now, plan.lines(), warnings))
+    }
+
+    fn read(&self) -> Result<Ruleset, FirewallError> {
+        let nft = self.nft_lists()?;
+        let half = |family| -> Result<Half, FirewallError> {
+            let name = match family {
+                Family::V4 => "iptables-save",
+                Family::V6 => "ip6tables-save",
+            };
+            let saved = self.tools.run_if_there(name, "iptables", &["-c"], b"")?;
+            Ok(Half {
+                iptables: saved.map(|out| iptables::read(&String::from_utf8_lossy(&out.stdout))),
+                nftables: nft.as_ref().map(|text| nftables::read(text, family)),
+            })
+        };
+        let ruleset = Ruleset {
+            v4: half(Family::V4)?,
+            v6: half(Family::V6)?,
+        };
+        if ruleset.v4.iptables.is_none() && ruleset.v4.nftables.is_none() {
+            return Err(FirewallError::NoTool);
+        }
+        Ok(ruleset)
+    }
+
+    /// Lists our tables and libvirt's; `None` where there is no nft.
+    fn nft_lists(&self) -> Result<Option<String>, FirewallError> {
+        let nft = |args: &[&str], input: &str| {
+            self.tools
+                .run_if_there("nft", "nftables", args, input.as_bytes())
+        };
+        let Some(tables) = nft(&["list", "tables"], "")? else {
+            return Ok(None);
+        };
+        let tables = String::from_utf8_lossy(&tables.stdout).into_owned();
+        let ours = |line: &&str| {
+            [nftables::OWN, nftables::LIBVIRT]
+                .iter()
+                .any(|name| line.ends_with(&format!(" {name}")))
+                && (line.starts_with("table ip ") || line.starts_with("table ip6 "))
+        };
+        let lists: Vec<String> = tables
+            .lines()
+            .filter(ours)
+            .map(|l| format!("list {l}\n"))
+            .collect();
+        if lists.is_empty() {
+            return Ok(Some(String::new()));
+        }
+        let listed = nft(&["-a", "-f", "-"], &lists.concat())?;
+        Ok(listed.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()))
+    }
+
+    fn write(&self, before: &Ruleset, plan: &Plan) -> Result<(), FirewallError> {
+        for bridge in &plan.localnet_off {
+            kernel::set_route_localnet(self.tools, bridge, false)?;
+        }
+        for ((family, firewall), delta) in &plan.deltas {
+            let half = before.half(*family);
+            match (firewall, &half.iptables, &half.nftables) {
+                (Firewalls::Iptables, Some(saved), _) => {
+                    let name = match family {
+                        Family::V4 => "iptables-restore",
+                        Family::V6 => "ip6tables-restore",
+                    };
+                    let script = iptables::script(delta, saved);
+                    tracing::debug!(target: "host", "{name} reads\n{script}");
+                    self.tools.run_if_there(
+                        name,
+                        "iptables",
+                        &["--noflush", "-w", "5"],
+                        script.as_bytes(),
+                    )?;
+                }
+                (Firewalls::Nftables, _, Some(listed)) => {
+                    let script = nftables::script(delta, listed, *family);
+                    tracing::debug!(target: "host", "nft reads\n{script}");
+                    self.tools
+                        .run_if_there("nft", "nftables", &["-f", "-"], script.as_bytes())?;
+                }
+                _ => {}
+            }
+        }
+        for bridge in &plan.localnet_on {
+            kernel::set_route_localnet(self.tools, bridge, true)?;
+        }
+        Ok(())
+    }
+}
+
+fn report(
+    ruleset: &Ruleset,
+    wanted: &Wanted,
+    changed: Vec<String>,
+    mut warnings: Vec<String>,
+) -> Changes {
+    let observation = health::observe(ruleset, &wanted.mappings);
+    for trouble in observation.libvirt_trouble() {
+        warnings.push(format!(
+            "{trouble}; only this brings them back: {}",
+            restart_command()
+        ));
+    }
+    Changes {
+        changed,
+        warnings,
+        observation,
+    }
+}

@@ -1,0 +1,183 @@
+//! What must change in every firewall so that the forwards that are wanted are in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::api::Uid;
+use crate::net::forward::{Bridge, Claim, Mapping};
+
+use super::delta::{Delta, Goal, delta, with_shared};
+use super::kernel;
+use super::rule::{Chain, Family, Part, Rule, Verdict, rules_of};
+use super::ruleset::{Firewalls, Ruleset};
+
+/// What should be in force, and what should no longer be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The forwards. Every rule of one of their owners that is not of them goes.
+    pub mappings: Vec<Mapping>,
+    /// Owners that are to have no rule left.
+    pub retired: Vec<Uid>,
+}
+
+/// A translation that begins, ends or goes elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) claim: Claim,
+    /// Where it led; `None` when it is new.
+    pub(super) from: Option<IpAddr>,
+}
+
+/// All changes.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) deltas: BTreeMap<(Family, Firewalls), Delta>,
+    pub(super) localnet_on: BTreeSet<Bridge>,
+    pub(super) localnet_off: BTreeSet<Bridge>,
+    pub(super) moved: Vec<Moved>,
+}
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.deltas.is_empty() && self.localnet_on.is_empty() && self.localnet_off.is_empty()
+    }
+
+    /// Returns one line for each thing that is off.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for ((_, firewall), delta) in &self.deltas {
+            for (chain, change) in delta {
+                let name = chain.name();
+                if change.jump {
+                    lines.push(format!("{firewall}: the jump to {name}"));
+                }
+                if !change.add.is_empty() {
+                    lines.push(format!(
+                        "{firewall}: {} rules into {name}",
+                        change.add.len()
+                    ));
+                }
+                if !change.delete.is_empty() {
+                    lines.push(format!(
+                        "{firewall}: {} rules out of {name}",
+                        change.delete.len()
+                    ));
+                }
+                if change.drop {
+                    lines.push(format!("{firewall}: {name} goes"));
+                }
+            }
+        }
+        let on = self
+            .localnet_on
+            .iter()
+            .map(|b| format!("route_localnet on for {b}"));
+        let off = self
+            .localnet_off
+            .iter()
+            .map(|b| format!("route_localnet off for {b}"));
+        lines.extend(on.chain(off));
+        lines
+    }
+}
+
+const ALL: [(Family, Firewalls); 4] = [
+    (Family::V4, Firewalls::Iptables),
+    (Family::V4, Firewalls::Nftables),
+    (Family::V6, Firewalls::Iptables),
+    (Family::V6, Firewalls::Nftables),
+];
+
+/// Compares what is there with what is wanted.
+pub(super) fn plan(ruleset: &Ruleset, wanted: &Wanted) -> Plan {
+    let mut plan = Plan::default();
+    let (mut closed_after, mut closed_before) = (BTreeSet::new(), BTreeSet::new());
+    for (family, firewall) in ALL {
+        let Some(present) = ruleset.half(family).present(firewall) else {
+            continue;
+        };
+        let goal = goal(ruleset, wanted, family, firewall);
+        let rules = with_shared(present, &goal);
+        closed_after.extend(closed(rules.iter()));
+        closed_before.extend(closed(present.rules()));
+        moved(&mut plan.moved, present.rules(), &rules, &goal);
+        let change = delta(present, &rules, &goal);
+        if !change.is_empty() {
+            plan.deltas.insert((family, firewall), change);
+        }
+    }
+    plan.localnet_off = &closed_before - &closed_after;
+    plan.localnet_off
+        .retain(|bridge| kernel::route_localnet(bridge) == Some(true));
+    closed_after.retain(|bridge| kernel::route_localnet(bridge) == Some(false));
+    plan.localnet_on = closed_after;
+    plan
+}
+
+fn goal(ruleset: &Ruleset, wanted: &Wanted, family: Family, firewall: Firewalls) -> Goal {
+    let half = ruleset.half(family);
+    let mut goal = Goal::default();
+    for mapping in &wanted.mappings {
+        goal.owners.insert(mapping.owner());
+        if Family::of(mapping.guest()) != family {
+            continue;
+        }
+        let bridge = &mapping.segment().bridge;
+        if half.home(bridge) == Some(firewall) {
+            goal.rules.extend(rules_of(mapping, Part::Nat));
+        }
+        if half.accepts(bridge).contains(&firewall) {
+            goal.rules.extend(rules_of(mapping, Part::Accept));
+        }
+    }
+    goal.owners.extend(&wanted.retired);
+    goal
+}
+
+/// The bridges whose guests are kept out of the host's 127.0.0.0/8, because packets from there may
+/// leave by them.
+fn closed<'a>(rules: impl Iterator<Item = &'a Rule>) -> BTreeSet<Bridge> {
+    rules
+        .filter(|rule| rule.chain == Chain::Raw)
+        .filter_map(|rule| rule.input.clone())
+        .collect()
+}
+
+fn moved<'a>(
+    all: &mut Vec<Moved>,
+    before: impl Iterator<Item = &'a Rule>,
+    after: &BTreeSet<Rule>,
+    goal: &Goal,
+) {
+    let mut kept = BTreeSet::new();
+    for rule in before {
+        if after.contains(rule) {
+            kept.insert(rule);
+        } else if rule
+            .tag
+            .owner()
+            .is_some_and(|uid| goal.owners.contains(&uid))
+        {
+            all.extend(translation(rule).map(|(claim, from)| Moved {
+                claim,
+                from: Some(from),
+            }));
+        }
+    }
+    for rule in after.iter().filter(|rule| !kept.contains(rule)) {
+        all.extend(translation(rule).map(|(claim, _)| Moved { claim, from: None }));
+    }
+}
+
+fn translation(rule: &Rule) -> Option<(Claim, IpAddr)> {
+    let (Verdict::Dnat(to, _), Some((protocol, first, last))) = (rule.verdict, rule.ports) else {
+        return None;
+    };
+    let claim = Claim {
+        address: rule.destination.map(|net| net.addr()),
+        protocol,
+        first,
+        last,
+    };
+    Some((claim, to))
+}
