@@ -10,6 +10,7 @@ mod create;
 mod delete;
 mod faults;
 mod many;
+mod networks;
 mod place;
 mod rebuild;
 

@@ -7,5 +7,6 @@ mod host;
 mod libvirt;
 mod main_path;
 mod many;
+mod networks;
 mod secrets;
 mod states;

@@ -273,7 +273,14 @@ fn ports() -> impl Iterator<Item = ControllerXml> {
     (0..=PORTS).map(|index| ControllerXml {
         kind: "pci".to_owned(),
         index: Some(index),
-        model: Some(if index == 0 { "pcie-root" } else { "pcie-root-port" }.to_owned()),
+        model: Some(
+            if index == 0 {
+                "pcie-root"
+            } else {
+                "pcie-root-port"
+            }
+            .to_owned(),
+        ),
     })
 }
 
