@@ -5,12 +5,11 @@ use clap::Args;
 use super::args::{DryRunArgs, FileArgs, SelectArgs, YesArgs};
 use super::context::Ctx;
 use super::prompt;
+use super::selection::select;
 use super::targets::Targets;
 use crate::api::{Kind, Object, ObjectKey, Span};
 use crate::engine::DeleteOptions;
 use crate::error::{Error, Result};
-use crate::observe::{Depth, Scope};
-use crate::output;
 
 /// What to delete and how gently.
 #[derive(Debug, Clone, Args)]
@@ -102,7 +101,7 @@ fn keys(ctx: &Ctx, noun: Option<Kind>, args: &DeleteArgs) -> Result<Vec<ObjectKe
         }
         Targets::Named(keys) => Ok(keys),
         Targets::Kinds(kinds) if args.all || args.select.selector.is_some() => {
-            let keys = selected(ctx, &kinds, args)?;
+            let keys = select(ctx, &kinds, args.select.selector.as_deref())?;
             confirm(ctx, args, &keys)?;
             Ok(keys)
         }
@@ -112,22 +111,6 @@ fn keys(ctx: &Ctx, noun: Option<Kind>, args: &DeleteArgs) -> Result<Vec<ObjectKe
         .hint("kvmctl delete instance NAME")
         .hint("kvmctl delete instances --all")),
     }
-}
-
-fn selected(ctx: &Ctx, kinds: &[Kind], args: &DeleteArgs) -> Result<Vec<ObjectKey>> {
-    let filter = output::Filter::parse(args.select.selector.as_deref(), None, kinds)?;
-    let mut keys = Vec::new();
-    for &kind in kinds {
-        let objects = ctx.world()?.list(kind, Scope::Managed, Depth::Listing)?;
-        keys.extend(
-            objects
-                .iter()
-                // What the catalogue offers and what is built in is not there to be deleted.
-                .filter(|o| filter.matches(o) && super::get::is_on_the_host(o))
-                .filter_map(Object::key),
-        );
-    }
-    Ok(keys)
 }
 
 /// Much at once is listed and asked about; without a terminal it needs `--yes`.

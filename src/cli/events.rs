@@ -1,5 +1,7 @@
 //! `events`: what kvmctl has done, oldest first.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
 
@@ -22,6 +24,16 @@ pub(crate) struct EventsArgs {
     /// Print no header line
     #[arg(long)]
     no_headers: bool,
+    /// Go on printing what happens, until interrupted
+    #[arg(long, short = 'w')]
+    watch: bool,
+}
+
+impl EventsArgs {
+    fn wants(&self, event: &Event) -> bool {
+        let of_type = |t: &String| t.eq_ignore_ascii_case(event.kind_of_event());
+        self.types.is_empty() || self.types.iter().any(of_type)
+    }
 }
 
 /// Prints events.
@@ -37,32 +49,88 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: EventsArgs) -> Result<()> {
         None => None,
     };
     let format = ctx.format(&["json", "table", "wide", "yaml"])?;
-    let events = ctx.world()?.events(key.as_ref())?;
-    let wanted =
-        |t: &str| args.types.is_empty() || args.types.iter().any(|w| w.eq_ignore_ascii_case(t));
-    let events: Vec<Event> = events
-        .into_iter()
-        .filter(|e| wanted(e.kind_of_event()))
-        .collect();
-    if !matches!(format, OutputFormat::Table | OutputFormat::Wide) {
-        return ctx.print_value(&format, &json!({"items": events}));
+    let look = || -> Result<Vec<Event>> {
+        let mut events = ctx.world()?.events(key.as_ref())?;
+        events.retain(|e| args.wants(e));
+        Ok(events)
+    };
+    let events = look()?;
+    match (args.watch, is_table(&format)) {
+        (false, false) => return ctx.print_value(&format, &json!({"items": events})),
+        (false, true) if events.is_empty() => {
+            ctx.ui().status("No events found.");
+            return Ok(());
+        }
+        (true, false) => print_each(ctx, &format, &events)?,
+        (_, true) => print_table(ctx, &events, args.no_headers)?,
     }
+    if args.watch {
+        return watch(ctx, &format, events, look);
+    }
+    Ok(())
+}
+
+/// How often a watch looks at the journal.
+const LOOK: Duration = Duration::from_secs(1);
+/// How much later than its time an event may come into the journal, in seconds.
+const LATE: i64 = 60;
+
+/// Prints what comes into the journal, until interrupted.
+fn watch(
+    ctx: &Ctx,
+    format: &OutputFormat,
+    mut seen: Vec<Event>,
+    look: impl Fn() -> Result<Vec<Event>>,
+) -> Result<()> {
+    loop {
+        std::thread::sleep(LOOK);
+        let now = Timestamp::now().as_second();
+        let mut recent = look()?;
+        recent.retain(|e| now - e.time.as_second() <= LATE);
+        let news: Vec<Event> = recent
+            .iter()
+            .filter(|e| !seen.contains(e))
+            .cloned()
+            .collect();
+        if !news.is_empty() {
+            match is_table(format) {
+                true => print_table(ctx, &news, true)?,
+                false => print_each(ctx, format, &news)?,
+            }
+        }
+        seen = recent;
+    }
+}
+
+const fn is_table(format: &OutputFormat) -> bool {
+    matches!(format, OutputFormat::Table | OutputFormat::Wide)
+}
+
+/// Prints a document for each event.
+fn print_each(ctx: &Ctx, format: &OutputFormat, events: &[Event]) -> Result<()> {
+    for event in events {
+        if *format == OutputFormat::Yaml {
+            ctx.ui().out_line("---")?;
+        }
+        ctx.print_value(format, event)?;
+    }
+    Ok(())
+}
+
+fn print_table(ctx: &Ctx, events: &[Event], no_headers: bool) -> Result<()> {
     let now = Timestamp::now();
-    let rows: Vec<Vec<String>> = events
-        .into_iter()
-        .map(|e| {
-            let object = format!("{}/{}", e.kind, e.name);
-            let type_ = e.kind_of_event().to_owned();
-            vec![age(e.time, now), type_, e.reason, object, e.message]
-        })
-        .collect();
-    if rows.is_empty() {
-        ctx.ui().status("No events found.");
-        return Ok(());
-    }
-    ctx.print_rows(
-        &["AGE", "TYPE", "REASON", "OBJECT", "MESSAGE"],
-        rows,
-        args.no_headers,
-    )
+    let row = |e: &Event| {
+        let object = format!("{}/{}", e.kind, e.name);
+        let type_ = e.kind_of_event().to_owned();
+        vec![
+            age(e.time, now),
+            type_,
+            e.reason.clone(),
+            object,
+            e.message.clone(),
+        ]
+    };
+    let rows = events.iter().map(row).collect();
+    let titles = ["AGE", "TYPE", "REASON", "OBJECT", "MESSAGE"];
+    ctx.print_rows(&titles, rows, no_headers)
 }

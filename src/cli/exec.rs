@@ -59,6 +59,11 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: ExecArgs) -> Result<()> {
     let result = guest::exec(ctx.world()?, &key, via, &args.command, &input, timeout)?;
     ctx.ui().out_bytes(&result.stdout)?;
     ctx.ui().err_bytes(&result.stderr)?;
+    if result.truncated {
+        ctx.ui()
+            .warn("the output is cut: the guest agent keeps the first 16 MiB of it");
+        ctx.ui().hint("--via ssh has no such limit");
+    }
     if result.code == 0 {
         Ok(())
     } else {

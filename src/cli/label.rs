@@ -3,9 +3,10 @@
 use clap::Args;
 
 use super::context::Ctx;
+use super::selection::select;
 use super::targets::Targets;
-use crate::api::{Kind, LabelKey, LabelValue, ObjectMeta};
-use crate::engine;
+use crate::api::{Kind, LabelKey, LabelValue, ObjectKey, ObjectMeta};
+use crate::engine::{self, DryRun};
 use crate::error::{Error, Result};
 use crate::plan::Outcome;
 
@@ -18,6 +19,15 @@ pub(crate) struct LabelArgs {
     /// Change a value that is set already
     #[arg(long)]
     overwrite: bool,
+    /// Select by labels, as app=web,tier!=db
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// All objects of the kind
+    #[arg(long, conflicts_with = "selector")]
+    all: bool,
+    /// Change nothing: "client" only reads the command line, "server" looks at the objects
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    dry_run: Option<String>,
 }
 
 /// One change.
@@ -105,12 +115,20 @@ fn run(ctx: &Ctx, noun: Option<Kind>, args: &LabelArgs, verb: &str, apply: Apply
         return Err(Error::usage("at least one KEY=VALUE or KEY- is needed")
             .hint(format!("kvmctl {verb} instance web tier=front")));
     }
-    let keys = Targets::parse(noun, &words, verb)?.named()?;
+    let keys = keys(ctx, noun, args, &words, verb)?;
+    if keys.is_empty() {
+        ctx.ui().status("No resources found.");
+        return Ok(());
+    }
+    let dry_run = ctx.where_to_stop(args.dry_run.as_deref())?;
     let only_removals = edits.iter().all(|e| matches!(e, Edit::Remove(_)));
     let words = Words::of(verb, only_removals);
-    for key in keys {
+    let batch = engine::run_all(&keys, engine::WIDTH, |key| {
+        if dry_run == DryRun::Client {
+            return ctx.print_outcome(key, &format!("{} (dry run)", words.done));
+        }
         let mut told = Vec::new();
-        let outcome = engine::change_meta(ctx.world()?, &key, |meta| {
+        let outcome = engine::change_meta(ctx.world()?, key, dry_run, |meta| {
             told.clear();
             for edit in &edits {
                 told.extend(apply(meta, edit, args.overwrite)?);
@@ -120,14 +138,35 @@ fn run(ctx: &Ctx, noun: Option<Kind>, args: &LabelArgs, verb: &str, apply: Apply
         for line in told {
             ctx.ui().status(&line);
         }
-        let word = if outcome == Outcome::Unchanged {
-            words.same
-        } else {
-            words.done
+        let word = match outcome {
+            Outcome::Unchanged => words.same,
+            _ => words.done,
         };
-        ctx.print_outcome(&key, word)?;
+        let suffix = match dry_run {
+            DryRun::None => "",
+            _ => " (server dry run)",
+        };
+        ctx.print_outcome(key, &format!("{word}{suffix}"))
+    });
+    batch.into_result(|e| ctx.ui().error(e))
+}
+
+/// Returns the objects that are named or selected.
+fn keys(
+    ctx: &Ctx,
+    noun: Option<Kind>,
+    args: &LabelArgs,
+    words: &[String],
+    verb: &str,
+) -> Result<Vec<ObjectKey>> {
+    let selects = args.all || args.selector.is_some();
+    match Targets::parse(noun, words, verb)? {
+        Targets::Named(_) if selects => Err(Error::usage(
+            "name cannot be provided when a selector or --all is specified",
+        )),
+        Targets::Kinds(kinds) if selects => select(ctx, &kinds, args.selector.as_deref()),
+        targets => targets.named(),
     }
-    Ok(())
 }
 
 struct Words {

@@ -35,6 +35,7 @@ mod patch;
 mod prompt;
 mod reconcile;
 mod seed;
+mod selection;
 mod setup;
 mod ssh;
 mod store;

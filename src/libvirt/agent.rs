@@ -221,6 +221,9 @@ mod tests {
         assert_eq!((done.code, done.stdout.as_slice()), (7, b"hi".as_slice()));
         let killed = executed(&json!({"exited": true, "signal": 9})).unwrap();
         assert_eq!(killed.code, 137);
+        assert!(!killed.truncated);
+        let cut = json!({"exited": true, "exitcode": 0, "out-data": "aGk=", "out-truncated": true});
+        assert!(executed(&cut).unwrap().truncated);
         assert_eq!(executed(&json!({"exited": true, "out-data": "!"})), None);
     }
 }

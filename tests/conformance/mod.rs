@@ -7,6 +7,7 @@ mod changes;
 mod listing;
 mod manifests;
 mod nouns;
+mod verbs;
 
 use std::path::Path;
 use std::process::Stdio;

@@ -123,6 +123,15 @@ fn runs_commands(env: &Env) {
         (output.stdout.as_str(), output.stderr.as_str()),
         ("out\n", "err\n")
     );
+    // More than the agent takes in one request.
+    let much = env.file("much", &"0123456789abcde\n".repeat(20_000));
+    let line = format!(
+        "{} exec -i {NAME} -- sh -c 'wc -c; exit 3' < {}",
+        env!("CARGO_BIN_EXE_kvmctl"),
+        much.display()
+    );
+    let output = env.run("bash", &["-c", &line]).code(3);
+    assert_eq!(output.text(), "320000");
     // No terminal, no known hosts, and no question asked.
     let output = env
         .kvmctl(["ssh", NAME, "--", "echo", "out;", "exit", "5"])

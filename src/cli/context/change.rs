@@ -194,9 +194,19 @@ impl Ctx {
         let explain = args.explain_plan;
         match args.dry_run.as_deref() {
             None if explain => Ok(DryRun::Server { explain }),
+            given => Ok(match self.where_to_stop(given)? {
+                DryRun::Server { .. } => DryRun::Server { explain },
+                other => other,
+            }),
+        }
+    }
+
+    /// Reads the value of `--dry-run`.
+    pub(crate) fn where_to_stop(&self, given: Option<&str>) -> Result<DryRun> {
+        match given {
             None | Some("none") => Ok(DryRun::None),
             Some("client") => Ok(DryRun::Client),
-            Some("server") => Ok(DryRun::Server { explain }),
+            Some("server") => Ok(DryRun::Server { explain: false }),
             Some("") => Err(Error::usage("--dry-run needs a value")
                 .hint("--dry-run=client contacts nobody")
                 .hint("--dry-run=server checks against libvirt")),

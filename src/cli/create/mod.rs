@@ -23,8 +23,6 @@ use crate::error::{Error, Result};
 struct CommonArgs {
     #[command(flatten)]
     dry_run: DryRunArgs,
-    #[command(flatten)]
-    wait: WaitArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -33,6 +31,8 @@ struct RootArgs {
     files: FileArgs,
     #[command(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// The kinds that can be created from flags.
@@ -55,7 +55,8 @@ pub(crate) fn augment_root(command: Command) -> Command {
 /// Adds what `kvmctl KIND create` takes.
 pub(crate) fn augment_noun(command: Command, kind: Kind) -> Command {
     let command = match kind {
-        Kind::Instance => InstanceArgs::augment_args(command),
+        // Nothing else becomes ready.
+        Kind::Instance => WaitArgs::augment_args(InstanceArgs::augment_args(command)),
         Kind::Secret => SecretArgs::augment_args(command),
         Kind::InstanceType => InstanceTypeArgs::augment_args(command),
         Kind::Image => command,
@@ -76,8 +77,13 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, matches: &ArgMatches) -> Result
         ),
         (None, None) => (None, matches),
     };
-    let (objects, common) = match kind {
-        Some(kind) => (from_flags(kind, matches)?, parse::<CommonArgs>(matches)?),
+    let (objects, common, wait) = match kind {
+        Some(Kind::Instance) => (
+            from_flags(Kind::Instance, matches)?,
+            parse::<CommonArgs>(matches)?,
+            Some(parse::<WaitArgs>(matches)?),
+        ),
+        Some(kind) => (from_flags(kind, matches)?, parse(matches)?, None),
         None => {
             let args: RootArgs = parse(matches)?;
             if args.files.files.is_empty() {
@@ -85,16 +91,16 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, matches: &ArgMatches) -> Result
                     .hint("kvmctl create instance NAME --image debian-12")
                     .hint("kvmctl create -f FILE"));
             }
-            (ctx.manifests(&args.files, "create")?, args.common)
+            let objects = ctx.manifests(&args.files, "create")?;
+            (objects, args.common, Some(args.wait))
         }
     };
     let options = ApplyOptions {
         mode: ApplyMode::Create,
         dry_run: ctx.dry_run(&common.dry_run)?,
-        wait: common
-            .wait
-            .wanted(false)
-            .then(|| common.wait.timeout.duration()),
+        wait: wait
+            .filter(|w| w.wanted(false))
+            .map(|w| w.timeout.duration()),
         error_unchanged: false,
     };
     ctx.apply(objects, &options)

@@ -33,6 +33,11 @@ fn running(world: &World, key: &ObjectKey) -> Result<Domain> {
 }
 
 fn check(result: ExecResult) -> Result<Vec<u8>> {
+    if result.truncated {
+        return Err(Error::failed(
+            "the guest agent keeps 16 MiB of what a command writes, and this is more",
+        ));
+    }
     if result.code == 0 {
         return Ok(result.stdout);
     }

@@ -25,11 +25,12 @@ use crate::store::{InstanceRecord, LastApplied};
 pub(crate) fn change_meta(
     world: &World,
     name: &Name,
+    dry_run: DryRun,
     change: &mut dyn FnMut(&mut ObjectMeta) -> Result<()>,
 ) -> Result<Outcome> {
     let key = ObjectKey::new(Kind::Instance, name.clone());
     let change = |instance: &mut Instance, _: &InstanceRecord| change(&mut instance.metadata);
-    Ok(edit(world, &key, &crate::api::Silent, change)?.outcome)
+    Ok(edit_as_far_as(world, &key, dry_run, &crate::api::Silent, change)?.outcome)
 }
 
 /// Changes the spec.
@@ -59,13 +60,31 @@ pub(super) fn edit(
     reporter: &dyn Reporter,
     change: impl FnOnce(&mut Instance, &InstanceRecord) -> Result<()>,
 ) -> Result<Applied> {
-    let _object = world
-        .store()?
-        .lock_object(Kind::Instance, key.name.as_str(), OBJECT_WAIT)?;
+    edit_as_far_as(world, key, DryRun::None, reporter, change)
+}
+
+fn edit_as_far_as(
+    world: &World,
+    key: &ObjectKey,
+    dry_run: DryRun,
+    reporter: &dyn Reporter,
+    change: impl FnOnce(&mut Instance, &InstanceRecord) -> Result<()>,
+) -> Result<Applied> {
+    let dry = dry_run != DryRun::None;
+    let _object = match dry {
+        true => None,
+        false => Some(world.store()?.lock_object(
+            Kind::Instance,
+            key.name.as_str(),
+            OBJECT_WAIT,
+        )?),
+    };
     let (record, domain) = match existing(world, key)? {
         Existing::Whole(record, domain) => (record, domain),
         Existing::HalfChanged(record, domain) => {
-            resume::finish_change(world, key, &record, reporter)?;
+            if !dry {
+                resume::finish_change(world, key, &record, reporter)?;
+            }
             (record, domain)
         }
         _ => {
@@ -78,7 +97,7 @@ pub(super) fn edit(
     change(&mut instance, &record)?;
     let options = ApplyOptions {
         mode: ApplyMode::Replace,
-        dry_run: DryRun::None,
+        dry_run,
         wait: None,
         error_unchanged: false,
     };

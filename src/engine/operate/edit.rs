@@ -16,10 +16,11 @@ use crate::plan::Outcome;
 pub fn change_meta(
     world: &World,
     key: &ObjectKey,
+    dry_run: DryRun,
     mut change: impl FnMut(&mut ObjectMeta) -> Result<()>,
 ) -> Result<Outcome> {
     if key.kind == Kind::Instance {
-        return instances::change_meta(world, &key.name, &mut change);
+        return instances::change_meta(world, &key.name, dry_run, &mut change);
     }
     let mut object = world.get(key)?;
     change(object.meta_mut())?;
@@ -30,7 +31,7 @@ pub fn change_meta(
     }
     let options = ApplyOptions {
         mode: ApplyMode::Replace,
-        dry_run: DryRun::None,
+        dry_run,
         wait: None,
         error_unchanged: false,
     };
