@@ -84,6 +84,7 @@ build_images() {
     build_image debian-12 examples/lib/demo-image.sh
     build_image debian-12-noagent examples/lib/demo-image.sh --no-agent
     build_image tiny tests/lib/tiny-image.sh
+    build_image tiny-uefi tests/lib/tiny-image.sh --uefi
 }
 
 # Usage: build_image NAME BUILDER [ARG…]

@@ -95,7 +95,9 @@ CONF
 # Usage: bootdisk_close WORK OUT
 bootdisk_close() {
     local work=$1 out=$2
-    umount "$work/mnt"
+    if mountpoint -q "$work/mnt"; then
+        umount "$work/mnt"
+    fi
     qemu-img convert -f raw -O qcow2 -c -o compression_type=zstd "$work/disk.raw" "$work/out.qcow2"
     mv -f "$work/out.qcow2" "$out"
 }

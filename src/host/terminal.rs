@@ -19,13 +19,18 @@ impl std::fmt::Debug for Terminal {
 }
 
 impl Terminal {
+    /// Returns whether standard input is a terminal.
+    pub fn is_there() -> bool {
+        isatty(io::stdin())
+    }
+
     /// Puts the terminal into raw mode.
     ///
     /// # Errors
     /// When standard input is no terminal.
     pub fn raw() -> io::Result<Self> {
         let stdin = io::stdin();
-        if !isatty(&stdin) {
+        if !Self::is_there() {
             return Err(io::Error::new(
                 io::ErrorKind::NotConnected,
                 "standard input is no terminal",

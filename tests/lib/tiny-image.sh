@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Build the small test guest: a kernel and busybox, up in seconds with 128 MiB.
 #
-#   tiny-image.sh OUT.qcow2
+#   tiny-image.sh OUT.qcow2            boots under BIOS
+#   tiny-image.sh OUT.qcow2 --uefi     boots under UEFI, through its shell
 #
 # It is for tests of networks, disks and balancers, which need many guests and
 # no cloud-init (there is none in it). What it does:
@@ -218,18 +219,41 @@ initramfs_build() {
     (cd "$root" && find . | cpio --quiet -o -H newc | gzip -9) > "$work/initrd"
 }
 
+# A disk with a FAT partition on which the firmware's shell finds what to run.
+# Usage: uefi_disk KERNEL_DIR WORK
+uefi_disk() {
+    local kernel=$1 work=$2 raw=$2/disk.raw fat=$2/disk.raw@@$BOOTDISK_OFFSET
+    truncate -s "${SIZE_MIB}M" "$raw"
+    printf 'label: dos\nstart=2048, type=ef, bootable\n' | sfdisk --quiet "$raw"
+    mkfs.vfat -F 16 -n TINY --offset 2048 "$raw" "$(((SIZE_MIB - 1) * 1024))" > "$work/vfat.log"
+    printf 'fs0:\r\nvmlinuz.efi initrd=\\initrd.img %s\r\n' "$ARGUMENTS" > "$work/startup.nsh"
+    mcopy -i "$fat" "$kernel"/boot/vmlinuz-* ::vmlinuz.efi
+    mcopy -i "$fat" "$work/initrd" ::initrd.img
+    mcopy -i "$fat" "$work/startup.nsh" ::startup.nsh
+}
+
+# A disk with extlinux. Usage: bios_disk KERNEL_DIR WORK
+bios_disk() {
+    local kernel=$1 work=$2
+    bootdisk_open "$work" "$SIZE_MIB" tiny
+    cp "$kernel"/boot/vmlinuz-* "$work/mnt/vmlinuz"
+    cp "$work/initrd" "$work/mnt/initrd.img"
+    bootdisk_loader "$work" /vmlinuz /initrd.img "$ARGUMENTS"
+}
+
+ARGUMENTS="console=tty0 console=ttyS0,115200 no_timer_check rdinit=/init"
+
 main() {
-    [[ $# -eq 1 && $1 != -* ]] || die "usage: $(basename "$0") OUT.qcow2"
+    local disk=bios_disk
+    [[ ${2:-} != --uefi ]] || { disk=uefi_disk; set -- "$1"; }
+    [[ $# -eq 1 && $1 != -* ]] || die "usage: $(basename "$0") OUT.qcow2 [--uefi]"
     local out=$1 kernel work
     kernel=$(kernel_cached "${KVMCTL_CACHE:-$(dirname "$out")}")
     work=$(bootdisk_workdir "$out")
     # shellcheck disable=SC2064 # the directory of now, not of then
     trap "bootdisk_cleanup '$work'" EXIT
     initramfs_build "$kernel" "$work"
-    bootdisk_open "$work" "$SIZE_MIB" tiny
-    cp "$kernel"/boot/vmlinuz-* "$work/mnt/vmlinuz"
-    cp "$work/initrd" "$work/mnt/initrd.img"
-    bootdisk_loader "$work" /vmlinuz /initrd.img "console=tty0 console=ttyS0,115200 no_timer_check rdinit=/init"
+    "$disk" "$kernel" "$work"
     bootdisk_close "$work" "$out"
 }
 

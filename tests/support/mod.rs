@@ -72,15 +72,32 @@ impl Env {
         command
             .args(["--kill-after=10", "1200", program])
             .args(args)
+            .stdin(Stdio::null());
+        self.furnish(&mut command);
+        command
+    }
+
+    /// Runs a shell line on a terminal of its own; what is expected there must come within `seconds`.
+    pub(crate) fn terminal(&self, line: &str, seconds: u64) -> rexpect::session::PtySession {
+        let mut command = Command::new("bash");
+        command.args(["-c", line]);
+        self.furnish(&mut command);
+        let program = Path::new(env!("CARGO_BIN_EXE_kvmctl"));
+        let folder = program.parent().unwrap().display();
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{folder}:{path}"));
+        rexpect::session::spawn_command(command, Some(seconds * 1000)).unwrap()
+    }
+
+    fn furnish(&self, command: &mut Command) {
+        command
             .current_dir(self.home.path())
-            .stdin(Stdio::null())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("LANG", "C.UTF-8")
             .env("HOME", self.home.path())
-            .env("KVMCTL_CONFIG", self.path("config.yaml"));
-        command.envs(self.vars.iter().map(|(n, v)| (n, v)));
-        command
+            .env("KVMCTL_CONFIG", self.path("config.yaml"))
+            .envs(self.vars.iter().map(|(n, v)| (n, v)));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Real guests on the private host.
 
 mod cloud_init;
+mod console;
 mod converge;
 mod disks;
 mod host;

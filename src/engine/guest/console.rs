@@ -16,8 +16,13 @@ pub struct Console {
 /// Opens the serial console.
 ///
 /// # Errors
-/// A conflict when the guest is off or somebody else has the console.
+/// Usage without a terminal; a conflict when the guest is off or somebody else has the console.
 pub fn open_console(world: &World, key: &ObjectKey, force: bool) -> Result<Console> {
+    // Before it is taken from somebody else.
+    if !Terminal::is_there() {
+        let logs = format!("kvmctl logs {} -f", key.name);
+        return Err(Error::usage("the console needs a terminal").hint(logs));
+    }
     let domain = running(world, key)?;
     let stream = domain
         .open_console(world.host()?, force)
