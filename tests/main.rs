@@ -11,6 +11,7 @@
 mod callers;
 mod conformance;
 mod converge;
+mod forwards;
 mod layering;
 mod support;
 mod tier1;

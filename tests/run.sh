@@ -5,7 +5,9 @@
 #   run.sh STEP…      runs these steps only
 #   run.sh --clean    takes away what the steps made
 #
-# Steps: fmt clippy unit doc generated tier1 tier2 tier3 callers
+# Steps: fmt clippy unit doc generated tier1 tier2 tier3 forwards callers
+#
+# forwards restarts the libvirtd of a private host of its own and flushes its rules.
 #
 # callers has hosts of its own with other users: a member of the libvirt group and
 # one without any right. Needs root, too.
@@ -24,7 +26,7 @@ cd "$REPO"
 TARGET=${CARGO_TARGET_DIR:-$REPO/target}
 export KVMCTL_TEST_IMAGES=$TARGET/test-images
 export KVMCTL_TEST_STATE=$TARGET/test-host
-STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 callers)
+STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 forwards callers)
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 # The environment of the person who calls must not decide how a test ends.
@@ -74,6 +76,12 @@ run_tier3() {
     return "$status"
 }
 
+run_forwards() {
+    [[ $EUID -eq 0 ]] || host_fail "forwards need root" "sudo ./tests/run.sh forwards"
+    cargo test --quiet --locked --test kvmctl-tests --no-run
+    limited 600 tests/lib/private-host.sh "$KVMCTL_TEST_STATE-forwards" tests/lib/forwards.sh
+}
+
 run_callers() {
     [[ $EUID -eq 0 ]] || host_fail "only root can be somebody else" "sudo ./tests/run.sh callers"
     build_images
@@ -107,7 +115,7 @@ limited() {
 }
 
 clean() {
-    rm -rf "$KVMCTL_TEST_IMAGES" "$KVMCTL_TEST_STATE"
+    rm -rf "$KVMCTL_TEST_IMAGES" "$KVMCTL_TEST_STATE" "$KVMCTL_TEST_STATE-forwards"
 }
 
 main() {

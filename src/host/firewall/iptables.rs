@@ -354,3 +354,9 @@ fn write_chain(text: &mut String, chain: Chain, change: &ChainDelta, new_table: 
         ));
     }
 }
+
+/// Returns the tables that were made for what goes now.
+pub(super) fn tables_to_drop(delta: &Delta) -> BTreeSet<&'static str> {
+    let gone = delta.iter().filter(|(_, change)| change.drop_table);
+    gone.map(|(chain, _)| place(*chain).0).collect()
+}

@@ -1,8 +1,11 @@
 //! Settings of the kernel that forwards stand on, beside the rules.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::net::forward::Bridge;
+use crate::net::forward::{Bridge, Mapping};
 
 use super::error::FirewallError;
 use super::tools::Tools;
@@ -26,7 +29,106 @@ pub(super) fn set_route_localnet(
 
 /// Returns whether the host forwards IPv4 packets at all.
 pub(super) fn forwards_ipv4() -> bool {
-    read(&PathBuf::from("/proc/sys/net/ipv4/ip_forward")).as_deref() != Some("0")
+    read(Path::new("/proc/sys/net/ipv4/ip_forward")).as_deref() != Some("0")
+}
+
+/// Returns the switches that are off and must be on for guests to reach themselves by an address of
+/// the host: when bridged packets go through iptables, the translated packet would leave by the port
+/// that it came from.
+///
+/// Only of guests that the host has heard of: a switch that is found later is mended later. All
+/// ports at once would be wrong, because a guest would hear its own multicasts.
+pub(super) fn hairpins_off(mappings: &[Mapping]) -> Vec<PathBuf> {
+    if mappings.is_empty() || !bridge_calls_iptables() {
+        return Vec::new();
+    }
+    let known = neighbours();
+    let mut switches = BTreeSet::new();
+    let mut seen: BTreeMap<&Bridge, Vec<(Vec<u8>, PathBuf)>> = BTreeMap::new();
+    for mapping in mappings {
+        let bridge = &mapping.segment().bridge;
+        let Some(mac) = known.get(&(mapping.guest(), bridge.as_str().to_owned())) else {
+            continue;
+        };
+        let ports = seen.entry(bridge).or_insert_with(|| ports_of(bridge));
+        if let Some((_, port)) = ports.iter().find(|(other, _)| other == mac) {
+            switches.insert(port.join("hairpin_mode"));
+        }
+    }
+    let off = |switch: &PathBuf| read(switch).as_deref() == Some("0");
+    switches.into_iter().filter(off).collect()
+}
+
+/// Calls guests that the host has not heard of yet, so that it knows where they are.
+pub(super) fn meet_guests(mappings: &[Mapping]) {
+    if !bridge_calls_iptables() {
+        return;
+    }
+    let known = neighbours();
+    let unknown: BTreeSet<IpAddr> = mappings
+        .iter()
+        .map(|m| (m.guest(), m.segment().bridge.as_str().to_owned()))
+        .filter(|key| key.0.is_ipv4() && !known.contains_key(key))
+        .map(|key| key.0)
+        .collect();
+    let Ok(socket) = UdpSocket::bind(("0.0.0.0", 0)) else {
+        return;
+    };
+    // Discard (RFC 863): what matters is that the kernel asks who has the address.
+    let called = unknown
+        .iter()
+        .filter(|g| socket.send_to(b"", (**g, 9)).is_ok())
+        .count();
+    if called > 0 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Returns whether bridged packets go through iptables, too.
+fn bridge_calls_iptables() -> bool {
+    let path = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    read(path).as_deref() == Some("1")
+}
+
+/// Returns the hardware addresses that the host knows by address and interface (proc(5),
+/// `/proc/net/arp`).
+fn neighbours() -> BTreeMap<(IpAddr, String), Vec<u8>> {
+    let text = std::fs::read_to_string("/proc/net/arp").unwrap_or_default();
+    let entry = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [address, _, flags, mac, _, device] = words.as_slice() else {
+            return None;
+        };
+        let bytes = mac.split(':').map(|b| u8::from_str_radix(b, 16).ok());
+        let mac: Vec<u8> = bytes.collect::<Option<_>>()?;
+        (*flags != "0x0").then(|| Some(((address.parse().ok()?, (*device).to_owned()), mac)))?
+    };
+    text.lines().skip(1).filter_map(entry).collect()
+}
+
+/// Returns which hardware address is behind which port (`struct __fdb_entry` of
+/// `linux/if_bridge.h`, read from `brforward`).
+fn ports_of(bridge: &Bridge) -> Vec<(Vec<u8>, PathBuf)> {
+    let bridge = PathBuf::from(format!("/sys/class/net/{bridge}"));
+    let mut ports = BTreeMap::new();
+    for port in std::fs::read_dir(bridge.join("brif"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let number = read(&port.path().join("port_no")).unwrap_or_default();
+        if let Ok(number) = u16::from_str_radix(number.trim_start_matches("0x"), 16) {
+            ports.insert(number, port.path());
+        }
+    }
+    let table = std::fs::read(bridge.join("brforward")).unwrap_or_default();
+    let entry = |entry: &[u8]| {
+        let number = u16::from_le_bytes([entry[6], entry[12]]);
+        let is_local = entry[7] != 0;
+        let port = ports.get(&number).filter(|_| !is_local)?;
+        Some((entry[..6].to_vec(), port.clone()))
+    };
+    table.chunks_exact(16).filter_map(entry).collect()
 }
 
 /// Returns whether a bridge exists.
@@ -38,7 +140,7 @@ fn route_localnet_path(bridge: &Bridge) -> PathBuf {
     PathBuf::from(format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"))
 }
 
-fn read(path: &std::path::Path) -> Option<String> {
+fn read(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     Some(text.trim().to_owned())
 }

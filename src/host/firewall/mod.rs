@@ -112,6 +112,7 @@ impl Firewall {
         }
         let _lock = store.lock_firewall(LOCK_WAIT)?;
         let (now, before) = (wanted()?, self.read()?);
+        kernel::meet_guests(&now.mappings);
         let plan = plan(&before, &now);
         if plan.is_empty() {
             return Ok(report(&before, &now, Vec::new(), Vec::new()));
@@ -131,54 +132,55 @@ impl Firewall {
     }
 
     fn read(&self) -> Result<Ruleset, FirewallError> {
-        let nft = self.nft_lists()?;
-        let half = |family| -> Result<Half, FirewallError> {
-            let name = match family {
-                Family::V4 => "iptables-save",
-                Family::V6 => "ip6tables-save",
-            };
-            let saved = self.tools.run_if_there(name, "iptables", &["-c"], b"")?;
-            Ok(Half {
-                iptables: saved.map(|out| iptables::read(&String::from_utf8_lossy(&out.stdout))),
-                nftables: nft.as_ref().map(|text| nftables::read(text, family)),
-            })
-        };
-        let ruleset = Ruleset {
-            v4: half(Family::V4)?,
-            v6: half(Family::V6)?,
-        };
+        let tables = self.nft(&["list", "tables"])?;
+        let half = |family| self.half(family, tables.as_deref());
+        // Each tool takes a few milliseconds to read what the other family does not have.
+        let (v4, v6) = std::thread::scope(|scope| {
+            let v6 = scope.spawn(|| half(Family::V6));
+            let v4 = half(Family::V4);
+            (v4, v6.join().unwrap_or_else(|_| Ok(Half::default())))
+        });
+        let ruleset = Ruleset { v4: v4?, v6: v6? };
         if ruleset.v4.iptables.is_none() && ruleset.v4.nftables.is_none() {
             return Err(FirewallError::NoTool);
         }
         Ok(ruleset)
     }
 
-    /// Lists our tables and libvirt's; `None` where there is no nft.
-    fn nft_lists(&self) -> Result<Option<String>, FirewallError> {
-        let nft = |args: &[&str], input: &str| {
-            self.tools
-                .run_if_there("nft", "nftables", args, input.as_bytes())
+    fn half(&self, family: Family, tables: Option<&str>) -> Result<Half, FirewallError> {
+        let name = match family {
+            Family::V4 => "iptables-save",
+            Family::V6 => "ip6tables-save",
         };
-        let Some(tables) = nft(&["list", "tables"], "")? else {
-            return Ok(None);
+        let saved = self.tools.run_if_there(name, "iptables", &["-c"], b"")?;
+        let saved = saved.map(|out| iptables::read(&String::from_utf8_lossy(&out.stdout)));
+        let Some(tables) = tables else {
+            return Ok(Half {
+                iptables: saved,
+                nftables: None,
+            });
         };
-        let tables = String::from_utf8_lossy(&tables.stdout).into_owned();
-        let ours = |line: &&str| {
-            [nftables::OWN, nftables::LIBVIRT]
-                .iter()
-                .any(|name| line.ends_with(&format!(" {name}")))
-                && (line.starts_with("table ip ") || line.starts_with("table ip6 "))
-        };
-        let lists: Vec<String> = tables
-            .lines()
-            .filter(ours)
-            .map(|l| format!("list {l}\n"))
-            .collect();
-        if lists.is_empty() {
-            return Ok(Some(String::new()));
+        let mut text = String::new();
+        for table in [nftables::OWN, nftables::LIBVIRT] {
+            let words = ["table", nftables::keyword(family), table];
+            if tables.lines().any(|line| line.split(' ').eq(words)) {
+                // One at a time: nft 1.0 does not find the second of two families.
+                let [list, ip, name] = words;
+                text += &self
+                    .nft(&["-a", "list", list, ip, name])?
+                    .unwrap_or_default();
+            }
         }
-        let listed = nft(&["-a", "-f", "-"], &lists.concat())?;
-        Ok(listed.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()))
+        Ok(Half {
+            iptables: saved,
+            nftables: Some(nftables::read(&text, family)),
+        })
+    }
+
+    /// Runs nft and returns what it prints; `None` where there is no nft.
+    fn nft(&self, args: &[&str]) -> Result<Option<String>, FirewallError> {
+        let output = self.tools.run_if_there("nft", "nftables", args, b"")?;
+        Ok(output.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()))
     }
 
     fn write(&self, before: &Ruleset, plan: &Plan) -> Result<(), FirewallError> {
@@ -201,6 +203,9 @@ impl Firewall {
                         &["--noflush", "-w", "5"],
                         script.as_bytes(),
                     )?;
+                    for table in iptables::tables_to_drop(delta) {
+                        self.drop_if_empty(*family, table)?;
+                    }
                 }
                 (Firewalls::Nftables, _, Some(listed)) => {
                     let script = nftables::script(delta, listed, *family);
@@ -213,6 +218,26 @@ impl Firewall {
         }
         for bridge in &plan.localnet_on {
             kernel::set_route_localnet(self.tools, bridge, true)?;
+        }
+        for port in &plan.hairpin {
+            self.tools.write(port, "1")?;
+        }
+        Ok(())
+    }
+
+    /// Takes a table away that iptables made for us, unless somebody uses it by now.
+    fn drop_if_empty(&self, family: Family, table: &str) -> Result<(), FirewallError> {
+        let ip = nftables::keyword(family);
+        let listed = match self.nft(&["list", "table", ip, table]) {
+            Ok(Some(text)) => text,
+            // The older iptables keeps its tables for itself, and none of them can be taken away.
+            Ok(None) | Err(FirewallError::Tool(_)) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        if let Some(script) = nftables::drop_empty(&listed, ip, table) {
+            let args = ["-f", "-"];
+            self.tools
+                .run_if_there("nft", "nftables", &args, script.as_bytes())?;
         }
         Ok(())
     }

@@ -29,7 +29,8 @@ pub(super) struct Listed {
     pub(super) libvirt: BTreeMap<String, Vec<Vec<String>>>,
 }
 
-const fn keyword(family: Family) -> &'static str {
+/// Returns the word for a family.
+pub(super) const fn keyword(family: Family) -> &'static str {
     match family {
         Family::V4 => "ip",
         Family::V6 => "ip6",
@@ -357,4 +358,22 @@ fn write_chain(text: &mut String, chain: Chain, change: &ChainDelta, family: Fam
             "insert rule {ip} {table} {parent} {jump} counter jump {name} comment \"{JUMP_TAG}\""
         ));
     }
+}
+
+/// Writes the end of a table of iptables that nothing is left in; `None` when something is.
+pub(super) fn drop_empty(listed: &str, ip: &str, table: &str) -> Option<String> {
+    let mut script = String::new();
+    for line in listed.lines().map(str::trim) {
+        match line.split(' ').collect::<Vec<_>>().as_slice() {
+            ["table", ..] | ["}" | "" | "#", ..] => {}
+            ["type", .., "policy", "accept;"] => {}
+            // A chain with a rule cannot be deleted, so one that came just now saves the table.
+            ["chain", name, "{"] => {
+                let _ = writeln!(script, "delete chain {ip} {table} {name}");
+            }
+            _ => return None,
+        }
+    }
+    let _ = writeln!(script, "delete table {ip} {table}");
+    Some(script)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use crate::api::Uid;
 use crate::net::forward::{Bridge, Claim, Mapping};
@@ -34,12 +35,17 @@ pub(super) struct Plan {
     pub(super) deltas: BTreeMap<(Family, Firewalls), Delta>,
     pub(super) localnet_on: BTreeSet<Bridge>,
     pub(super) localnet_off: BTreeSet<Bridge>,
+    /// Ports of bridges that a packet may go back by; see [`kernel::hairpins_off`].
+    pub(super) hairpin: Vec<PathBuf>,
     pub(super) moved: Vec<Moved>,
 }
 
 impl Plan {
     pub(super) fn is_empty(&self) -> bool {
-        self.deltas.is_empty() && self.localnet_on.is_empty() && self.localnet_off.is_empty()
+        self.deltas.is_empty()
+            && self.localnet_on.is_empty()
+            && self.localnet_off.is_empty()
+            && self.hairpin.is_empty()
     }
 
     /// Returns one line for each thing that is off.
@@ -76,7 +82,8 @@ impl Plan {
             .localnet_off
             .iter()
             .map(|b| format!("route_localnet off for {b}"));
-        lines.extend(on.chain(off));
+        let back = self.hairpin.iter().map(|p| format!("on: {}", p.display()));
+        lines.extend(on.chain(off).chain(back));
         lines
     }
 }
@@ -111,6 +118,7 @@ pub(super) fn plan(ruleset: &Ruleset, wanted: &Wanted) -> Plan {
         .retain(|bridge| kernel::route_localnet(bridge) == Some(true));
     closed_after.retain(|bridge| kernel::route_localnet(bridge) == Some(false));
     plan.localnet_on = closed_after;
+    plan.hairpin = kernel::hairpins_off(&wanted.mappings);
     plan
 }
 

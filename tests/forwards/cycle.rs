@@ -1,0 +1,161 @@
+//! What comes and goes leaves nothing, and touches nothing of others.
+
+use kvmctl::api::Uid;
+use kvmctl::host::firewall::Health;
+use kvmctl::net::forward::Mapping;
+
+use super::net::{all_rules, sh};
+use super::probe::{Answer, Server, Target, ask};
+use super::rig::{Backend, Rig};
+
+#[test]
+fn rules_before_are_rules_after() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        let before = all_rules(backend);
+        let (one, two) = (Uid::random(), Uid::random());
+        let first = rig.mapping(one, "8080:80", true);
+        let second = rig.mapping(two, "8000-8010:9000-9010/udp", true);
+        rig.assert(std::slice::from_ref(&first), &[]);
+        let with_one = all_rules(backend);
+        assert_ne!(before, with_one);
+        rig.assert(&[second], &[]);
+        rig.assert(&[], &[two]);
+        assert_eq!(with_one, all_rules(backend), "{backend:?}");
+        rig.assert(&[], &[one]);
+        assert_eq!(before, all_rules(backend), "{backend:?}");
+    }
+}
+
+#[test]
+fn what_is_off_is_told_and_mended() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        let owner = Uid::random();
+        let right = rig.mapping(owner, "8080:80", true);
+        let wrong = rig.mapping_to(owner, "8080:80", "10.77.1.11", true);
+        let health = |mapping: &Mapping| {
+            rig.observe(std::slice::from_ref(mapping))
+                .forwards
+                .remove(0)
+                .health
+        };
+        rig.assert(&[wrong], &[]);
+        assert_eq!(
+            health(&right),
+            Health::Stale("it leads to 10.77.1.11:80".to_owned())
+        );
+        rig.assert(std::slice::from_ref(&right), &[]);
+        assert_eq!(health(&right), Health::Active);
+        let break_it = match backend {
+            Backend::Iptables => "iptables -I FORWARD 1 -j ACCEPT",
+            Backend::Nftables => "nft insert rule ip libvirt_network forward counter",
+        };
+        sh(break_it);
+        assert!(matches!(health(&right), Health::Stale(why) if why.contains("not the first")));
+        rig.assert(std::slice::from_ref(&right), &[]);
+        assert_eq!(health(&right), Health::Active);
+        sh("echo 0 > /proc/sys/net/ipv4/conf/kvmfwa/route_localnet");
+        assert!(matches!(health(&right), Health::Stale(why) if why.contains("route_localnet")));
+        rig.assert(std::slice::from_ref(&right), &[]);
+        assert_eq!(health(&right), Health::Active);
+    }
+}
+
+/// A UDP client that keeps its port follows the forward, and loses it with it.
+#[test]
+fn connections_follow_the_forward() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        let owner = Uid::random();
+        let to = |guest: &str| rig.mapping_to(owner, "8080:80/udp", guest, true);
+        let client = Client::new();
+        // Before there is a forward, the host itself does not answer, and remembers.
+        assert_eq!(client.ask(), None);
+        rig.assert(&[to("10.77.1.10")], &[]);
+        assert_eq!(client.ask().as_deref(), Some("web"), "{backend:?}");
+        rig.assert(&[to("10.77.1.11")], &[]);
+        assert_eq!(client.ask().as_deref(), Some("peer"), "{backend:?}");
+        rig.assert(&[], &[owner]);
+        assert_eq!(client.ask(), None, "{backend:?}");
+    }
+}
+
+/// A UDP client on the host that always asks from the same port.
+struct Client(std::net::UdpSocket);
+
+impl Client {
+    fn new() -> Self {
+        let socket = std::net::UdpSocket::bind("203.0.113.1:40000").unwrap();
+        let patience = std::time::Duration::from_millis(700);
+        socket.set_read_timeout(Some(patience)).unwrap();
+        Self(socket)
+    }
+
+    fn ask(&self) -> Option<String> {
+        let mut buffer = [0; 64];
+        for _ in 0..2 {
+            // What an earlier refusal left behind is reported once.
+            if self.0.send_to(b"?", "203.0.113.1:8080").is_ok()
+                && let Ok((length, _)) = self.0.recv_from(&mut buffer)
+            {
+                return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+        }
+        None
+    }
+}
+
+/// Two that write at the same time do not undo each other.
+#[test]
+fn twenty_at_once_all_hold() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        let mappings: Vec<Mapping> = (0..20)
+            .map(|n| rig.mapping(Uid::random(), &format!("{}:80", 8100 + n), true))
+            .collect();
+        std::thread::scope(|scope| {
+            for mapping in &mappings {
+                let rig = &rig;
+                scope.spawn(move || rig.assert(std::slice::from_ref(mapping), &[]));
+            }
+        });
+        let observed = rig.observe(&mappings);
+        assert!(
+            observed.forwards.iter().all(|f| f.health == Health::Active),
+            "{observed:?}"
+        );
+        assert!(observed.drift.is_empty(), "{:?}", observed.drift);
+    }
+}
+
+#[test]
+fn a_range_reaches_each_port_of_its_own() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        let _more = Server::start(Some("web"), "second", &["tcp/0.0.0.0:9001"]);
+        let _same = Server::start(Some("web"), "same", &["tcp/0.0.0.0:8501"]);
+        let owner = Uid::random();
+        let wanted = [
+            rig.mapping(owner, "8300-8302:9000-9002", true),
+            rig.mapping(owner, "8500-8502:8500-8502", true),
+        ];
+        rig.assert(&wanted, &[]);
+        let target = |port: u16| Target {
+            udp: false,
+            to: ([203, 0, 113, 1], port).into(),
+        };
+        let from = |name: &str| Answer::From(name.to_owned());
+        let got = ask(
+            Some("out"),
+            &[target(8301), target(8302), target(8501), target(8503)],
+        );
+        assert_eq!(
+            got,
+            [from("second"), Answer::None, from("same"), Answer::None]
+        );
+        let observed = rig.observe(&wanted);
+        assert!(observed.forwards[1].connections >= 1, "{observed:?}");
+        assert!(observed.forwards[1].packets >= 1, "{observed:?}");
+    }
+}
