@@ -70,6 +70,9 @@ pub struct InstanceSpec {
     /// Ports of the host for ports of the instance, as `8080:80`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
+    /// Whether `ports` may take ports of the host below 1024, such as that of SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_privileged_ports: Option<bool>,
     /// How the CPU is run: `auto` takes KVM only where it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<Accelerator>,

@@ -21,6 +21,8 @@ pub enum Kind {
     Image,
     /// A virtual machine.
     Instance,
+    /// A port of the host for a port of an instance.
+    PortForward,
 }
 
 /// One row of the registry.
@@ -79,6 +81,15 @@ pub const KINDS: &[KindInfo] = &[
         aliases: &["instance", "vm", "vms", "i"],
         short_names: &["vm", "i"],
         about: "Virtual machines",
+    },
+    KindInfo {
+        kind: Kind::PortForward,
+        name: "PortForward",
+        singular: "forward",
+        plural: "forwards",
+        aliases: &["forward", "pf", "portforward", "portforwards"],
+        short_names: &["pf"],
+        about: "Ports of the host for ports of instances",
     },
 ];
 

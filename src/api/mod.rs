@@ -6,6 +6,7 @@
 
 mod condition;
 mod details;
+mod forward;
 mod image;
 mod instance;
 mod instance_type;
@@ -23,6 +24,7 @@ pub use condition::{Condition, ConditionStatus};
 pub use details::{
     Described, DiskDetail, EventLevel, EventLine, InstanceDetails, NicDetail, SeedDetail,
 };
+pub use forward::{ForwardPhase, PortForward, PortForwardSpec, PortForwardStatus};
 pub use image::{DiskFormat, Image, ImageSpec, ImageStatus};
 pub use instance::{
     Accelerator, AddressSource, AddressStatus, CloudInitStatus, EnvVar, EnvVarSource, Firmware,

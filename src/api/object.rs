@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::forward::PortForward;
 use super::image::Image;
 use super::instance::Instance;
 use super::instance_type::InstanceType;
@@ -24,6 +25,8 @@ pub enum Object {
     InstanceType(Box<InstanceType>),
     /// A set of secret values.
     Secret(Box<Secret>),
+    /// A port of the host for a port of an instance.
+    PortForward(Box<PortForward>),
 }
 
 /// Kind and name: how a person addresses an object.
@@ -57,6 +60,7 @@ impl Object {
             Self::Image(_) => Kind::Image,
             Self::InstanceType(_) => Kind::InstanceType,
             Self::Secret(_) => Kind::Secret,
+            Self::PortForward(_) => Kind::PortForward,
         }
     }
 
@@ -67,6 +71,7 @@ impl Object {
             Self::Image(o) => &o.metadata,
             Self::InstanceType(o) => &o.metadata,
             Self::Secret(o) => &o.metadata,
+            Self::PortForward(o) => &o.metadata,
         }
     }
 
@@ -77,6 +82,7 @@ impl Object {
             Self::Image(o) => &mut o.metadata,
             Self::InstanceType(o) => &mut o.metadata,
             Self::Secret(o) => &mut o.metadata,
+            Self::PortForward(o) => &mut o.metadata,
         }
     }
 
@@ -108,5 +114,11 @@ impl From<InstanceType> for Object {
 impl From<Secret> for Object {
     fn from(o: Secret) -> Self {
         Self::Secret(Box::new(o))
+    }
+}
+
+impl From<PortForward> for Object {
+    fn from(o: PortForward) -> Self {
+        Self::PortForward(Box::new(o))
     }
 }

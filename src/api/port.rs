@@ -9,9 +9,24 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The transport protocol of a mapping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP, which is meant when nothing is said.
+    #[default]
     Tcp,
     /// UDP.
     Udp,
@@ -105,6 +120,57 @@ fn range(text: &str) -> Option<(u16, u16)> {
     }
 }
 
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl PortMapping {
+    /// Returns the last host port.
+    pub const fn last_host(&self) -> u16 {
+        self.host.saturating_add(self.count.saturating_sub(1))
+    }
+
+    /// Returns the last guest port.
+    pub const fn last_guest(&self) -> u16 {
+        self.guest.saturating_add(self.count.saturating_sub(1))
+    }
+
+    /// Returns whether both take a port of the host that the other takes. One that is still to be
+    /// chosen is taken by nobody.
+    pub fn clashes(&self, other: &Self) -> bool {
+        self.protocol == other.protocol
+            && self.host != 0
+            && other.host != 0
+            && self.host <= other.last_host()
+            && other.host <= self.last_host()
+            && overlap(self.address, other.address)
+    }
+
+    /// Returns whether the host port `port` at `address` (all of them when absent) is taken by it.
+    pub fn takes(&self, protocol: Protocol, address: Option<IpAddr>, port: u16) -> bool {
+        self.clashes(&Self {
+            address,
+            host: port,
+            guest: 1,
+            count: 1,
+            protocol,
+        })
+    }
+}
+
+/// No address means all of them, and so do `0.0.0.0` and `::`.
+pub(crate) fn overlap(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
+        _ => true,
+    }
+}
+
 impl fmt::Display for PortMapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
@@ -112,17 +178,12 @@ impl fmt::Display for PortMapping {
             Some(IpAddr::V4(a)) => write!(f, "{a}:")?,
             None => {}
         }
-        let last = self.count.saturating_sub(1);
-        if last == 0 {
-            write!(f, "{}:{}", self.host, self.guest)?;
+        let (host, guest) = (self.host, self.guest);
+        if self.count <= 1 {
+            write!(f, "{host}:{guest}")?;
         } else {
-            let (host, guest) = (self.host, self.guest);
-            write!(
-                f,
-                "{host}-{}:{guest}-{}",
-                host + last,
-                guest.saturating_add(last)
-            )?;
+            let (last, last_guest) = (self.last_host(), self.last_guest());
+            write!(f, "{host}-{last}:{guest}-{last_guest}")?;
         }
         match self.protocol {
             Protocol::Tcp => Ok(()),
@@ -160,6 +221,27 @@ impl JsonSchema for PortMapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mappings_clash_where_they_take_one_port_of_the_host() {
+        let clash = |a: &str, b: &str| {
+            let (a, b): (PortMapping, PortMapping) = (a.parse().unwrap(), b.parse().unwrap());
+            assert_eq!(a.clashes(&b), b.clashes(&a), "{a} {b}");
+            a.clashes(&b)
+        };
+        assert!(clash("8080:80", "8080:81"));
+        assert!(clash("8080:80", "127.0.0.1:8080:80"));
+        assert!(clash("8000-8010:1-11", "8010:80"));
+        assert!(clash("0.0.0.0:8080:80", "127.0.0.1:8080:80"));
+        for (a, b) in [
+            ("8080:80", "8080:80/udp"),
+            ("8000-8010:1-11", "8011:80"),
+            ("127.0.0.2:8080:80", "127.0.0.1:8080:80"),
+            ("0:80", "0:80"),
+        ] {
+            assert!(!clash(a, b), "{a} {b}");
+        }
+    }
 
     #[test]
     fn mappings_print_as_they_are_typed() {

@@ -85,6 +85,10 @@ fn store_names(kind: Kind) -> Option<Vec<String>> {
                 .filter_map(|t| t.metadata.name.map(|n| n.to_string()))
                 .collect()
         }
+        Kind::PortForward => {
+            let forwards: Vec<crate::store::ForwardRecord> = store.all().ok()?;
+            forwards.into_iter().map(|f| f.name.to_string()).collect()
+        }
         Kind::Secret => {
             let secrets: Vec<crate::store::SecretRecord> = store.all().ok()?;
             let objects = secrets

@@ -1,10 +1,10 @@
 //! `config`: contexts, and which of them is used.
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 
 use super::args::AcceleratorArg;
 use super::context::Ctx;
-use crate::config::{ConfigFile, ContextChange};
+use crate::config::{ConfigFile, ContextChange, Privilege};
 use crate::error::{Error, Result};
 use crate::paths::Paths;
 
@@ -37,6 +37,10 @@ pub(crate) enum ConfigCommand {
         /// Directory of the store
         #[arg(long)]
         store: Option<std::path::PathBuf>,
+        /// How iptables and the like get the rights they need: none, or sudo, which is then run as
+        /// `sudo -n` and never asks
+        #[arg(long, value_enum, value_name = "HOW")]
+        privilege: Option<PrivilegeArg>,
     },
     /// Remove a context
     DeleteContext {
@@ -45,6 +49,24 @@ pub(crate) enum ConfigCommand {
     },
     /// Print the file of contexts
     View,
+}
+
+/// How host tools get their rights, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrivilegeArg {
+    /// Those of the caller
+    None,
+    /// Through sudo, which never asks
+    Sudo,
+}
+
+impl From<PrivilegeArg> for Privilege {
+    fn from(arg: PrivilegeArg) -> Self {
+        match arg {
+            PrivilegeArg::None => Self::None,
+            PrivilegeArg::Sudo => Self::Sudo,
+        }
+    }
 }
 
 /// Runs a config command.
@@ -73,6 +95,7 @@ pub(crate) fn run(ctx: &Ctx, command: ConfigCommand) -> Result<()> {
             pool,
             network,
             store,
+            privilege,
         } => {
             let global = ctx.global();
             let change = ContextChange {
@@ -81,7 +104,7 @@ pub(crate) fn run(ctx: &Ctx, command: ConfigCommand) -> Result<()> {
                 network,
                 accelerator: global.accelerator.map(AcceleratorArg::into),
                 store,
-                ..ContextChange::default()
+                privilege: privilege.map(Into::into),
             };
             let new = file.set_context(&name, change)?;
             file.save(paths.config_file())?;

@@ -32,6 +32,7 @@ mod lifecycle;
 mod logs;
 mod networks;
 mod patch;
+mod port;
 mod prompt;
 mod reconcile;
 mod seed;

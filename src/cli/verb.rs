@@ -6,7 +6,7 @@ use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
     doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs,
-    networks, patch, reconcile, seed, setup, ssh, store, top, types, version, wait,
+    networks, patch, port, reconcile, seed, setup, ssh, store, top, types, version, wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -112,7 +112,12 @@ pub(crate) const VERBS: &[Verb] = &[
         name: "create",
         about: "Create an object from flags or from a file",
         group: Group::Basic,
-        nouns: Nouns::Of(&[Kind::Instance, Kind::Secret, Kind::InstanceType]),
+        nouns: Nouns::Of(&[
+            Kind::Instance,
+            Kind::Secret,
+            Kind::InstanceType,
+            Kind::PortForward,
+        ]),
         root: true,
         augment: |command| command,
         run: create::run,
@@ -178,6 +183,8 @@ pub(crate) const VERBS: &[Verb] = &[
         "Explain the fields of a kind", "kvmctl explain instance.spec.env"),
     verb!("ip", Guest, INSTANCE, root: false, ip::IpArgs, ip::run,
         "Print the address", "kvmctl instances ip web"),
+    verb!("port", Guest, INSTANCE, root: false, port::PortArgs, port::run,
+        "Print which ports of the host lead to an instance", "kvmctl instances port web\nkvmctl instances port web 80"),
     verb!("ssh", Guest, INSTANCE, root: true, ssh::SshArgs, ssh::run,
         "Log in, or run a command over SSH", "kvmctl ssh web\nkvmctl instances ssh web -- uptime"),
     verb!("exec", Guest, INSTANCE, root: true, exec::ExecArgs, exec::run,

@@ -7,6 +7,7 @@
 mod batch;
 mod executor;
 mod failpoint;
+mod forwards;
 mod goal;
 pub mod guest;
 pub mod images;

@@ -13,7 +13,7 @@ use crate::image::ImageRecord;
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::{Domain, ObjectMetadata};
 use crate::net::Mac;
-use crate::observe::{NetworkFacts, StoredImage, World};
+use crate::observe::{NetworkFacts, StoredImage, World, ports_of};
 use crate::store::{
     FileRecord, InstanceRecord, LastApplied, NicRecord, STORE_WAIT, SeedState, SlotTable,
 };
@@ -153,6 +153,7 @@ pub(super) fn record_of_domain(world: &World, domain: &Domain) -> Result<Instanc
         image_sha256: metadata.extra.get("image-sha256").cloned(),
         files,
         nics,
+        ports: ports_of(&metadata),
         ssh_host_key: metadata.extra.get("ssh-host-key").cloned(),
         ssh_user: metadata.extra.get("ssh-user").cloned(),
         seed,

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::instances;
 use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
+use super::{forwards, instances};
 use crate::api::{API_VERSION, Instance, ObjectKey, ObjectMeta, Reporter, Uid};
 use crate::error::{Error, Result};
 use crate::observe::World;
@@ -47,6 +47,7 @@ pub fn check(world: &World) -> Result<Vec<Finding>> {
         })
         .collect();
     findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
+    findings.extend(forwards::check(world)?);
     Ok(findings)
 }
 
@@ -71,6 +72,7 @@ pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
     }
     findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
     findings.extend(free_slots(world)?);
+    findings.extend(forwards::mend(world, reporter)?);
     Ok(findings)
 }
 

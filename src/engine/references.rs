@@ -3,7 +3,7 @@
 use crate::api::{Kind, Name, Object, ObjectKey};
 use crate::error::{Error, Result, did_you_mean};
 use crate::manifest::{Reference, references};
-use crate::observe::World;
+use crate::observe::{Depth, Scope, World};
 
 /// Checks the references of all objects of a run.
 ///
@@ -65,6 +65,7 @@ fn flat(error: Error) -> Error {
 
 fn find(world: &World, reference: &Reference) -> Result<Option<Error>> {
     match reference {
+        Reference::Instance(name) => instance(world, name),
         Reference::Image(name) => image(world, name),
         Reference::InstanceType(name) => instance_type(world, name),
         Reference::Network(name) => network(world, name),
@@ -84,6 +85,29 @@ fn unknown(what: &str, name: &str, known: &[String], list: &str) -> Error {
         known.join(", ")
     };
     error.caused_by(format!("known: {candidates}")).hint(list)
+}
+
+fn instance(world: &World, name: &Name) -> Result<Option<Error>> {
+    let key = ObjectKey::new(Kind::Instance, name.clone());
+    match world.get(&key) {
+        Ok(Object::Instance(found)) if !found.status.as_ref().is_some_and(|s| s.managed) => {
+            let message = format!("domain {:?} is not managed by kvmctl", name.as_str());
+            Ok(Some(
+                Error::usage(message).hint(format!("kvmctl adopt {key}")),
+            ))
+        }
+        Ok(_) => Ok(None),
+        Err(e) if e.kind() == crate::error::Kind::NotFound => {
+            let instances = world.instances(Scope::Managed, Depth::Listing)?;
+            let known: Vec<String> = instances
+                .iter()
+                .filter_map(|i| i.metadata.name.as_ref().map(Name::to_string))
+                .collect();
+            let list = "kvmctl get instances";
+            Ok(Some(unknown("instance", name.as_str(), &known, list)))
+        }
+        Err(e) => Err(e),
+    }
 }
 
 fn image(world: &World, name: &str) -> Result<Option<Error>> {

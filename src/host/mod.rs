@@ -6,6 +6,7 @@ mod editor;
 mod facts;
 pub mod firewall;
 mod iso;
+pub mod ports;
 mod qemu_img;
 mod routes;
 mod ssh;

@@ -42,7 +42,7 @@ pub fn normalise(object: &mut Object) {
             let sum = image.spec.sha256.take();
             image.spec.sha256 = sum.map(|s| s.to_ascii_lowercase());
         }
-        Object::InstanceType(_) | Object::Secret(_) => {}
+        Object::InstanceType(_) | Object::Secret(_) | Object::PortForward(_) => {}
     }
 }
 

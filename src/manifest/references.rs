@@ -1,11 +1,13 @@
 //! What an object needs to be there: the caller looks it up among the documents and on the host.
 
 use super::path::FieldPath;
-use crate::api::{InstanceSpec, Kind, Name, Object, ObjectKey};
+use crate::api::{InstanceSpec, Kind, Name, Object, ObjectKey, PortForwardSpec};
 
 /// Something that an object refers to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
+    /// An instance.
+    Instance(Name),
     /// An image by name, alias or URL.
     Image(String),
     /// An instance type.
@@ -25,6 +27,7 @@ impl Reference {
     /// Returns the object that is meant, where it is one of ours whose name can be one.
     pub fn key(&self) -> Option<ObjectKey> {
         let (kind, name) = match self {
+            Self::Instance(name) => (Kind::Instance, name.clone()),
             Self::Image(name) => (Kind::Image, Name::new(name.as_str()).ok()?),
             Self::InstanceType(name) => (Kind::InstanceType, Name::new(name.as_str()).ok()?),
             Self::SecretKey { name, .. } => (Kind::Secret, name.clone()),
@@ -38,8 +41,21 @@ impl Reference {
 pub fn references(object: &Object) -> Vec<(FieldPath, Reference)> {
     match object {
         Object::Instance(instance) => of_instance(&instance.spec),
+        // What an instance's own list shows stands and falls with that instance.
+        Object::PortForward(forward) if forward.owner().is_some() => Vec::new(),
+        Object::PortForward(forward) => of_forward(&forward.spec),
         Object::Image(_) | Object::InstanceType(_) | Object::Secret(_) => Vec::new(),
     }
+}
+
+fn of_forward(spec: &PortForwardSpec) -> Vec<(FieldPath, Reference)> {
+    let instance = Reference::Instance(spec.instance.clone());
+    let mut found = vec![(FieldPath::of("spec.instance"), instance)];
+    if let Some(network) = &spec.network {
+        let reference = Reference::Network(network.clone());
+        found.push((FieldPath::of("spec.network"), reference));
+    }
+    found
 }
 
 fn of_instance(spec: &InstanceSpec) -> Vec<(FieldPath, Reference)> {

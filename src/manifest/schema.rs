@@ -3,7 +3,7 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::api::{API_VERSION, Image, Instance, InstanceType, KINDS, Kind, Secret};
+use crate::api::{API_VERSION, Image, Instance, InstanceType, KINDS, Kind, PortForward, Secret};
 
 /// Returns one schema of all kinds, always in the same order.
 pub fn schema() -> Value {
@@ -39,6 +39,7 @@ fn add(generator: &mut SchemaGenerator, kind: Kind) {
         Kind::Image => generator.subschema_for::<Image>(),
         Kind::InstanceType => generator.subschema_for::<InstanceType>(),
         Kind::Secret => generator.subschema_for::<Secret>(),
+        Kind::PortForward => generator.subschema_for::<PortForward>(),
     };
 }
 

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 
 use super::world::World;
-use crate::api::{Accelerator, InstanceSpec, Name, Quantity, Timestamp, Uid};
+use crate::api::{Accelerator, InstanceSpec, Name, PortMapping, Quantity, Timestamp, Uid};
 use crate::error::Result;
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::{DomainBrief, ObjectMetadata};
 use crate::manifest;
-use crate::store::{Index, IndexRow, InstanceRecord};
+use crate::store::{Index, IndexRow, InstanceRecord, NicBrief};
 
 impl World {
     /// Returns the index, brought up to date with the domains that exist.
@@ -156,6 +156,8 @@ impl World {
             instance_type: spec.instance_type,
             network,
             address: address.or_else(|| metadata.extra.get("address").and_then(|a| a.parse().ok())),
+            nics: nics(record),
+            ports: record.map_or_else(|| ports_of(metadata), |r| r.ports.clone()),
             created: metadata.creation.unwrap_or(Timestamp::from_second(0)),
             generation: metadata.generation,
             verdict: None,
@@ -188,6 +190,20 @@ impl World {
             .unwrap_or(manifest::DEFAULT_TYPE);
         Ok(self.type_spec(name)?.map(|t| t.disk))
     }
+}
+
+/// Under which name a domain's metadata keeps the ports of the host that were really taken.
+pub const PORTS: &str = "ports";
+
+/// Reads the ports that a domain's metadata says were taken.
+pub fn ports_of(metadata: &ObjectMetadata) -> Vec<PortMapping> {
+    let text = metadata.extra.get(PORTS).map_or("", String::as_str);
+    let mappings = text.split_whitespace();
+    mappings.filter_map(|m| m.parse().ok()).collect()
+}
+
+fn nics(record: Option<&InstanceRecord>) -> Vec<NicBrief> {
+    record.map_or_else(Vec::new, InstanceRecord::reserved)
 }
 
 /// Returns how the CPUs of a domain are run.

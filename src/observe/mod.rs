@@ -6,6 +6,7 @@
 
 mod details;
 pub mod doctor;
+mod forwards;
 mod images;
 mod index;
 mod instance;
@@ -18,6 +19,8 @@ mod phase;
 pub mod usage;
 mod world;
 
+pub use forwards::{Astray, Carrier, Origin, WantedForward, suffix};
 pub use images::StoredImage;
+pub use index::{PORTS, ports_of};
 pub use network::{NetworkFacts, NetworkKind};
 pub use world::{Depth, Scope, World, not_found};

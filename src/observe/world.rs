@@ -123,6 +123,7 @@ impl World {
             Kind::Image => into_objects(self.images()?),
             Kind::InstanceType => into_objects(self.types()?),
             Kind::Secret => into_objects(self.secrets()?),
+            Kind::PortForward => into_objects(self.forwards()?),
         };
         objects.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
         Ok(objects)
@@ -138,6 +139,7 @@ impl World {
             Kind::Image => Ok(self.image(&key.name)?.into()),
             Kind::InstanceType => Ok(self.instance_type(&key.name)?.into()),
             Kind::Secret => Ok(self.secret(&key.name)?.into()),
+            Kind::PortForward => Ok(self.forward(&key.name)?.into()),
         }
     }
 

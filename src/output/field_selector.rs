@@ -34,6 +34,13 @@ pub const fn supported_fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Image => &["metadata.name", "status.cached", "status.format"],
         Kind::InstanceType | Kind::Secret => &["metadata.name"],
+        Kind::PortForward => &[
+            "metadata.name",
+            "metadata.uid",
+            "spec.hostPort",
+            "spec.instance",
+            "status.phase",
+        ],
     }
 }
 

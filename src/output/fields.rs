@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::api::{Image, Instance, InstanceType, Kind, Secret};
+use crate::api::{Image, Instance, InstanceType, Kind, PortForward, Secret};
 
 /// Returns whether objects of the kind may have the field, whether or not one has it now.
 pub(super) fn exists(kind: Kind, names: &[&str]) -> bool {
@@ -11,6 +11,7 @@ pub(super) fn exists(kind: Kind, names: &[&str]) -> bool {
         Kind::Image => schemars::schema_for!(Image),
         Kind::InstanceType => schemars::schema_for!(InstanceType),
         Kind::Secret => schemars::schema_for!(Secret),
+        Kind::PortForward => schemars::schema_for!(PortForward),
     };
     let root = schema.to_value();
     let mut nodes = vec![&root];

@@ -34,6 +34,7 @@ pub fn strip_status(object: &mut Object) {
     match object {
         Object::Instance(o) => o.status = None,
         Object::Image(o) => o.status = None,
+        Object::PortForward(o) => o.status = None,
         Object::InstanceType(_) | Object::Secret(_) => {}
     }
 }

@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use crate::api::{Name, NicModel, ObjectKey, Quantity, Uid};
+use crate::api::{Name, NicModel, ObjectKey, PortMapping, Quantity, Uid};
 use crate::shell::shell_words;
 
+use super::forward::commands;
 use super::{ObjectPlan, Outcome};
 
 /// One change of an instance or of what belongs to it. Every step is idempotent.
@@ -24,6 +25,11 @@ pub enum Step {
     Start,
     /// Writes the record that listings are made from, and ends the intent.
     Finish,
+    /// Lets ports of the host lead to it: those of its own list, and the stand-alone forwards that name
+    /// it.
+    Forward(Vec<PortMapping>),
+    /// Removes every rule that leads to it.
+    Unforward,
     /// Asks the guest to power off and waits so long.
     Shutdown {
         /// How long to wait, in seconds.
@@ -137,6 +143,8 @@ pub struct Facts {
     pub log: VolumeRef,
     /// The volumes that go with it.
     pub files: Vec<VolumeRef>,
+    /// Ports of the host that lead to it; none where nothing is forwarded.
+    pub ports: Option<Vec<PortMapping>>,
 }
 
 /// How an instance is to be taken down.
@@ -161,7 +169,10 @@ pub fn create(key: ObjectKey, facts: &Facts, start: bool) -> ObjectPlan {
     first.push(Step::CreateOverlay(facts.overlay.clone()));
     first.push(Step::CreateSeed(facts.seed.clone()));
     first.push(Step::CreateLog(facts.log.clone()));
-    let mut stages = vec![first, vec![Step::Define]];
+    let mut second = vec![Step::Define];
+    // Before the guest can answer; its address is its own already.
+    second.extend(facts.ports.clone().map(Step::Forward));
+    let mut stages = vec![first, second];
     let mut last = vec![Step::Autostart(facts.autostart)];
     if start {
         last.push(Step::Start);
@@ -182,6 +193,10 @@ pub fn delete(key: ObjectKey, facts: &Facts, takedown: Takedown, defined: bool) 
     }
     if defined {
         stages.push(vec![Step::Undefine]);
+    }
+    // Before the address is given back, which somebody else may get.
+    if facts.ports.is_some() {
+        stages.push(vec![Step::Unforward]);
     }
     let mut rest: Vec<Step> = Vec::new();
     rest.extend(facts.files.iter().cloned().map(Step::DeleteVolume));
@@ -236,6 +251,8 @@ impl Step {
             Self::Unreserve(r) => format!("free {} in network {}", r.ip, r.network),
             Self::ReleaseLease(r) => format!("release the lease of {}", r.ip),
             Self::CreateLog(v) => format!("create serial log {}", v.name),
+            Self::Forward(ports) => forwards_line(ports),
+            Self::Unforward => "remove the rules that lead to it".to_owned(),
             Self::Forget => "remove the record".to_owned(),
             Self::Resize { cpus, memory } => format!("set {cpus} vCPU and {memory} of memory"),
             Self::GrowDisk { capacity, volume } => format!("grow {} to {capacity}", volume.name),
@@ -333,7 +350,11 @@ impl Step {
             }
             Self::Suspend => Some(format!("virsh suspend {name}")),
             Self::Resume => Some(format!("virsh resume {name}")),
-            Self::Finish | Self::Forget | Self::Describe => None,
+            Self::Forward(ports) => {
+                let commands: Vec<String> = ports.iter().map(|p| commands(name, p)).collect();
+                (!commands.is_empty()).then(|| commands.join("\n"))
+            }
+            Self::Unforward | Self::Finish | Self::Forget | Self::Describe => None,
         }
     }
 }
@@ -344,6 +365,14 @@ impl std::fmt::Display for Nic {
             Some(mac) => write!(f, "interface {mac} in network {}", self.network),
             None => write!(f, "an interface in network {}", self.network),
         }
+    }
+}
+
+fn forwards_line(ports: &[PortMapping]) -> String {
+    let list: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    match list.is_empty() {
+        true => "let the forwards that name it lead to it".to_owned(),
+        false => format!("let ports of the host lead to it: {}", list.join(", ")),
     }
 }
 

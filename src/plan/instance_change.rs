@@ -1,6 +1,6 @@
 //! What a changed spec of an instance comes to: in place, at the next start, or refused.
 
-use crate::api::{InstanceSpec, ObjectKey, Quantity, Size};
+use crate::api::{InstanceSpec, ObjectKey, PortMapping, Quantity, Size};
 
 use super::instance::{Nic, Reservation, Step, VolumeRef, from_stages};
 use super::{ObjectPlan, Outcome};
@@ -115,6 +115,9 @@ pub fn change(
     if new.spec.autostart != old.spec.autostart {
         steps.push(Step::Autostart(new.spec.autostart.unwrap_or(true)));
     }
+    if new.spec.ports != old.spec.ports {
+        steps.push(Step::Forward(new.spec.ports.clone()));
+    }
     if new.spec.accelerator != old.spec.accelerator {
         notes.push("the accelerator is chosen anew when the instance is made again".to_owned());
     }
@@ -133,13 +136,15 @@ pub fn change(
 
 /// Plans to bring everything that a change can change to what the spec says, whatever it is now.
 ///
-/// Without a size (of an adopted instance) the hardware stays as it is.
+/// Without a size (of an adopted instance) the hardware stays as it is, and without `ports` the rules
+/// that lead to it.
 pub fn settle(
     key: ObjectKey,
     spec: &InstanceSpec,
     size: Option<Size>,
     root: VolumeRef,
     nics: &NicSteps,
+    ports: Option<Vec<PortMapping>>,
 ) -> ObjectPlan {
     let mut stages = Vec::new();
     if let Some(size) = size {
@@ -152,6 +157,7 @@ pub fn settle(
         stages.push(vec![Step::Autostart(spec.autostart.unwrap_or(true))]);
     }
     stages.extend(nics.stages());
+    stages.extend(ports.map(|ports| vec![Step::Forward(ports)]));
     stages.push(vec![Step::Describe]);
     from_stages(key, Outcome::Configured, stages)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::api::Name;
 
-use super::{image, instance, instance_type, secret};
+use super::{forward, image, instance, instance_type, secret};
 
 /// One idempotent change of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub enum Step {
     Secret(secret::Step),
     /// Of an instance type.
     InstanceType(instance_type::Step),
+    /// Of a forward.
+    Forward(forward::Step),
 }
 
 impl Step {
@@ -27,6 +29,7 @@ impl Step {
             Self::Image(step) => step.describe(),
             Self::Secret(step) => step.describe(),
             Self::InstanceType(step) => step.describe(),
+            Self::Forward(step) => step.describe(),
         }
     }
 
@@ -37,6 +40,7 @@ impl Step {
             Self::Instance(step) => step.equivalent(name),
             Self::Image(step) => step.equivalent(),
             Self::Secret(_) | Self::InstanceType(_) => None,
+            Self::Forward(step) => step.equivalent(),
         }
     }
 }

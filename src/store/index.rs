@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    Accelerator, ConditionStatus, LabelKey, LabelValue, Name, Quantity, Timestamp, Uid,
+    Accelerator, ConditionStatus, LabelKey, LabelValue, Name, PortMapping, Quantity, Timestamp, Uid,
 };
 
 use super::error::Result;
@@ -21,7 +21,7 @@ use super::{Access, STORE_WAIT, Store};
 const FILE: &str = "index.json";
 
 /// The shape of the index; one of another shape is discarded.
-const SHAPE: u32 = 2;
+const SHAPE: u32 = 3;
 
 /// How long a listing, which could do without, waits for its turn to write.
 const READER_WAIT: Duration = Duration::from_millis(50);
@@ -81,6 +81,12 @@ pub struct IndexRow {
     /// Reserved address in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
+    /// Its interfaces that have a reserved address, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nics: Vec<NicBrief>,
+    /// Its `spec.ports`, with the ports of the host that were really taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
     /// When it was made.
     pub created: Timestamp,
     /// Generation of its spec.
@@ -88,6 +94,16 @@ pub struct IndexRow {
     /// What was last known of its readiness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+}
+
+/// An interface with a reserved address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NicBrief {
+    /// libvirt network.
+    pub network: String,
+    /// The address.
+    pub ip: Ipv4Addr,
 }
 
 /// What was last known of an instance's readiness; of one boot only.
@@ -209,6 +225,11 @@ mod tests {
             accelerator: Some(Accelerator::Kvm),
             network: Some("default".to_owned()),
             address: Some(Ipv4Addr::from(0x0ace_0000 + n)),
+            nics: vec![NicBrief {
+                network: "default".to_owned(),
+                ip: Ipv4Addr::from(0x0ace_0000 + n),
+            }],
+            ports: vec!["8080:80".parse().unwrap()],
             created: Timestamp::from_second(1_790_000_000),
             generation: 1,
             verdict: Some(Verdict {

@@ -12,6 +12,7 @@
 //! instances/UID.yaml          full specs with user-data and env, addresses, files, seed state
 //! intents/UID.yaml            what was begun and has not ended
 //! slots/NETWORK-UUID.yaml     who has which address slot, and since when
+//! forwards/UID.yaml           stand-alone port forwards
 //! secrets/NAME.yaml           values of Secrets
 //! types/NAME.yaml             the user's own instance types
 //! images/NAME.yaml            what is known of cached images
@@ -30,6 +31,7 @@ mod beneath;
 mod error;
 pub mod events;
 pub mod file;
+mod forwards;
 pub mod index;
 pub mod lock;
 mod open;
@@ -50,7 +52,8 @@ use crate::api::{Kind, Name, Uid};
 
 pub use error::{Result, StoreError};
 pub use events::{Event, EventType};
-pub use index::{Index, IndexRow, Updated, Verdict};
+pub use forwards::{AppliedForward, ForwardRecord};
+pub use index::{Index, IndexRow, NicBrief, Updated, Verdict};
 pub use lock::{Holder, ObjectLock, StoreLock};
 pub use records::{
     Annotations, FileRecord, HostRecord, InstanceRecord, Intent, IntentOp, KvmVerdict, Labels,

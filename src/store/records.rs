@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{InstanceSpec, Kind, LabelKey, LabelValue, Name, Timestamp, Uid};
+use crate::api::{InstanceSpec, Kind, LabelKey, LabelValue, Name, PortMapping, Timestamp, Uid};
 use crate::net::Mac;
 
+use super::index::NicBrief;
 use super::{Contents, Record};
 
 /// Labels of an object.
@@ -47,6 +48,9 @@ pub struct InstanceRecord {
     /// Its interfaces, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nics: Vec<NicRecord>,
+    /// Its `spec.ports`, in order, with the ports of the host that were really taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortMapping>,
     /// Public SSH host key that it was given, in the form of `known_hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_host_key: Option<String>,
@@ -62,6 +66,17 @@ pub struct InstanceRecord {
     /// When its deletion was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<Timestamp>,
+}
+
+impl InstanceRecord {
+    /// Returns its interfaces that have a reserved address, in order.
+    pub fn reserved(&self) -> Vec<NicBrief> {
+        let brief = |nic: &NicRecord| {
+            let network = nic.network.clone();
+            nic.ip.map(|ip| NicBrief { network, ip })
+        };
+        self.nics.iter().filter_map(brief).collect()
+    }
 }
 
 impl Record for InstanceRecord {
@@ -167,6 +182,9 @@ pub struct Intent {
     /// Interfaces whose addresses are reserved or given back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nics: Vec<NicRecord>,
+    /// Whether ports of the host that lead to it are taken or given back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ports: bool,
     /// Name of the step that was last begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
@@ -199,6 +217,7 @@ impl Intent {
             pid: std::process::id(),
             files: Vec::new(),
             nics: Vec::new(),
+            ports: false,
             step: None,
             message: None,
             deletion_timestamp: (op == IntentOp::Delete).then_some(now),

@@ -38,6 +38,7 @@ pub(super) fn record(n: &str) -> InstanceRecord {
             ip: Some([10, 206, 0, 2].into()),
             slot: true,
         }],
+        ports: vec!["8080:80".parse().unwrap()],
         ssh_host_key: None,
         ssh_user: None,
         seed: SeedState::Full,

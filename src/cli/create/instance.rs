@@ -67,6 +67,9 @@ pub(crate) struct InstanceArgs {
         value_delimiter = ','
     )]
     ports: Vec<PortMapping>,
+    /// Let --port take ports of the host below 1024, such as that of SSH
+    #[arg(long)]
+    force: bool,
     /// Label (can be repeated)
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
     label: Vec<String>,
@@ -115,6 +118,7 @@ impl InstanceArgs {
             command: self.command.clone(),
             user_data: self.user_data.as_deref().map(read_text).transpose()?,
             ports: self.ports.clone(),
+            allow_privileged_ports: self.force.then_some(true),
             accelerator: None,
             firmware: self.firmware.as_deref().map(firmware).transpose()?,
             tpm: self.tpm.then_some(true),

@@ -2,12 +2,14 @@
 //!
 //! One file a kind; each only builds an object, so that flags and YAML cannot drift apart.
 
+mod forward;
 pub(crate) mod instance;
 mod instance_type;
 mod secret;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use self::forward::ForwardArgs;
 use self::instance::InstanceArgs;
 use self::instance_type::InstanceTypeArgs;
 use self::secret::SecretArgs;
@@ -36,7 +38,12 @@ struct RootArgs {
 }
 
 /// The kinds that can be created from flags.
-const CREATABLE: &[Kind] = &[Kind::Instance, Kind::Secret, Kind::InstanceType];
+const CREATABLE: &[Kind] = &[
+    Kind::Instance,
+    Kind::Secret,
+    Kind::InstanceType,
+    Kind::PortForward,
+];
 
 /// Adds what `kvmctl create` takes: `-f`, or a kind and its flags.
 pub(crate) fn augment_root(command: Command) -> Command {
@@ -59,6 +66,7 @@ pub(crate) fn augment_noun(command: Command, kind: Kind) -> Command {
         Kind::Instance => WaitArgs::augment_args(InstanceArgs::augment_args(command)),
         Kind::Secret => SecretArgs::augment_args(command),
         Kind::InstanceType => InstanceTypeArgs::augment_args(command),
+        Kind::PortForward => ForwardArgs::augment_args(command),
         Kind::Image => command,
     };
     CommonArgs::augment_args(command)
@@ -130,6 +138,7 @@ fn from_flags(kind: Kind, matches: &ArgMatches) -> Result<Vec<Object>> {
         }
         Kind::Secret => Ok(vec![parse::<SecretArgs>(matches)?.object()?.into()]),
         Kind::InstanceType => Ok(vec![parse::<InstanceTypeArgs>(matches)?.object().into()]),
+        Kind::PortForward => Ok(vec![parse::<ForwardArgs>(matches)?.object()?.into()]),
         Kind::Image => Err(Error::usage("images are pulled or imported, not created")
             .hint("kvmctl images pull debian-12")
             .hint("kvmctl images import FILE --name NAME")),

@@ -1,6 +1,7 @@
 //! Changes an instance that is there: three-way merge, plan, and the change itself.
 
 use super::super::executor::execute;
+use super::super::forwards;
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DryRun};
 use super::apply::{Existing, OBJECT_WAIT, existing, told};
 use super::desired::Desired;
@@ -134,9 +135,16 @@ pub(super) fn update(
     let nics = NicChange::compare(world, record, &merged.spec)?;
     let preview = nics.preview(&record.name);
     let plan = plan_update(world, key, record, &merged, domain, &preview)?;
+    let moved = merged.spec.ports != record.spec.ports;
+    if moved {
+        forwards::require_rights(world)?;
+    }
     let mut applied = told(&plan, None);
     applied.notes.extend(merged.kept_note());
     if options.dry_run != DryRun::None {
+        if moved {
+            forwards::check_ports(world, Some(record), record.uid, &key.name, &merged.spec)?;
+        }
         return Ok(applied);
     }
     let before = record;
@@ -156,7 +164,7 @@ pub(super) fn update(
         });
     }
     let uid = record.uid;
-    resume::begin_change(world, &mut record, &nics)?;
+    resume::begin_change(world, &mut record, &nics, moved.then_some(before))?;
     let steps = nics.steps(&record.nics, &record.name);
     let plan = plan_update(world, key, before, &merged, domain, &steps)?;
     let metadata = metadata::of(&record)?;

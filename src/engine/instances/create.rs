@@ -1,6 +1,7 @@
 //! Makes an instance: everything is looked up, then written down as intent, then made.
 
 use super::super::executor::execute;
+use super::super::forwards;
 use super::super::options::Applied;
 use super::allocate::{self, Own};
 use super::apply::told;
@@ -45,6 +46,9 @@ pub(super) fn create(
         reporter.warn(&format!("{key}: {warning}"));
     }
     check_room(world, &prepared)?;
+    if forwards::wants_rules(world, &key.name, &instance.spec.ports)? {
+        forwards::require_rights(world)?;
+    }
     let host_key = HostKey::generate()?;
     let mut record = metadata::new_record(&instance, uid)?;
     record.image_sha256 = Some(prepared.image.image.sha256.to_string());
@@ -55,6 +59,9 @@ pub(super) fn create(
         .clone_from(&prepared.image.image.default_user);
     if let Some((old, _)) = &begun {
         record.created = old.created;
+        record.ports.clone_from(&old.ports);
+    } else if dry {
+        forwards::check_ports(world, None, uid, &key.name, &instance.spec)?;
     }
     let nics = match (&begun, dry) {
         (Some((_, intent)), _) => intent.nics.clone(),
@@ -66,7 +73,16 @@ pub(super) fn create(
     if let (Some((_, intent)), false) = (begun, dry) {
         begin_creation(world, &record, intent)?;
     }
-    let facts = prepared.facts(&nics);
+    let mut facts = prepared.facts(&nics);
+    if forwards::wants_rules(world, &key.name, &instance.spec.ports)? {
+        let taken = !record.ports.is_empty();
+        let ports = if taken {
+            &record.ports
+        } else {
+            &instance.spec.ports
+        };
+        facts.ports = Some(ports.clone());
+    }
     let plan = plan_instance::create(key.clone(), &facts, true);
     let mut applied = told(&plan, warning.filter(|_| dry));
     if dry {
@@ -143,6 +159,14 @@ fn allocate_and_begin(
     intent.nics.clone_from(&nics);
     intent.files = prepared.files();
     record.nics.clone_from(&nics);
+    record.ports = forwards::take_ports(
+        world,
+        &lock,
+        None,
+        prepared.uid,
+        &prepared.name,
+        &prepared.spec,
+    )?;
     write_down(world, &lock, record, &intent)?;
     Ok(nics)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use std::time::Duration;
 
-use crate::api::{Kind, ObjectKey, Timestamp, Uid};
+use crate::api::{Kind, ObjectKey, PortMapping, Timestamp, Uid};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::libvirt::Domain;
 use crate::observe::{World, not_found};
@@ -18,6 +18,7 @@ use super::worker::InstanceWorker;
 use crate::api::Quantity;
 
 use super::super::executor::execute;
+use super::super::forwards;
 use super::super::options::{Applied, DeleteOptions, DryRun};
 use super::super::power;
 use crate::api::Reporter;
@@ -103,6 +104,9 @@ pub(super) fn delete_locked(
     };
     if options.dry_run != DryRun::None {
         return Ok(applied);
+    }
+    if facts.ports.is_some() {
+        forwards::require_rights(world)?;
     }
     begin(world, key, &found, &facts)?;
     if let (Takedown::Graceful(grace), Some(domain)) = (takedown, &found.domain) {
@@ -226,7 +230,22 @@ fn facts(world: &World, key: &ObjectKey, found: &Found) -> Result<Facts> {
             .collect(),
         autostart: false,
         files: files(world, key, found)?,
+        ports: ports(world, key, found)?,
     })
+}
+
+/// Returns the ports that lead to it, if any rule may be there.
+fn ports(world: &World, key: &ObjectKey, found: &Found) -> Result<Option<Vec<PortMapping>>> {
+    let record = found.record.as_ref();
+    let ports = record.map(|r| match r.ports.is_empty() {
+        true => r.spec.ports.clone(),
+        false => r.ports.clone(),
+    });
+    let ports = ports.unwrap_or_default();
+    // A change that was cut off may have left rules of which the record says nothing any more.
+    let changing = found.intent.as_ref().is_some_and(|i| i.ports);
+    let any = changing || forwards::wants_rules(world, &key.name, &ports)?;
+    Ok(any.then_some(ports))
 }
 
 /// Collects what goes with the instance: what the record and the intent name, and what else carries

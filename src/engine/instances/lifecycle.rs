@@ -13,6 +13,7 @@ use crate::plan::{ObjectPlan, Outcome};
 use crate::store::STORE_WAIT;
 
 use super::super::executor::execute;
+use super::super::forwards;
 use super::super::power;
 use crate::api::Reporter;
 
@@ -63,6 +64,9 @@ pub fn lifecycle(
     owned(&domain, key)?;
     let state = domain.state()?;
     let (active, paused) = (state.is_active(), state.is_paused());
+    if matches!(change, Change::Start | Change::Restart(_)) {
+        forwards::tidy(world, reporter);
+    }
     match change {
         Change::Start if active && !paused => Ok(Outcome::AlreadyRunning),
         Change::Start if paused => run(

@@ -4,11 +4,11 @@
 use crate::api::{Instance, InstanceSpec, Kind, ObjectKey, ObjectMeta, Quantity, Timestamp, Uid};
 use crate::error::{Error, Result};
 use crate::libvirt::{Domain, ObjectMetadata};
-use crate::observe::World;
+use crate::observe::{PORTS, World};
 use crate::plan::Outcome;
 use crate::store::{Event, EventType, InstanceRecord, Intent, LastApplied, STORE_WAIT, SeedState};
 
-use super::super::rebuild;
+use super::super::{forwards, rebuild};
 use super::spec::public_json;
 
 /// Builds what a domain's metadata says.
@@ -39,6 +39,10 @@ pub(super) fn of(record: &InstanceRecord) -> Result<ObjectMetadata> {
     }
     if let Some(user) = &record.ssh_user {
         metadata.extra.insert("ssh-user".to_owned(), user.clone());
+    }
+    if !record.ports.is_empty() {
+        let ports: Vec<String> = record.ports.iter().map(ToString::to_string).collect();
+        metadata.extra.insert(PORTS.to_owned(), ports.join(" "));
     }
     if record.adopted {
         metadata
@@ -109,6 +113,7 @@ pub(super) fn new_record(instance: &Instance, uid: Uid) -> Result<InstanceRecord
         image_sha256: None,
         files: Vec::new(),
         nics: Vec::new(),
+        ports: Vec::new(),
         ssh_host_key: None,
         ssh_user: None,
         seed: SeedState::Absent,
@@ -178,6 +183,10 @@ pub fn forget(world: &World, key: &ObjectKey) -> Result<Outcome> {
         .map_err(|e| not_there(e, key))?;
     let store = world.store()?;
     let uid = domain.uid();
+    let record = store.get::<InstanceRecord>(&uid)?;
+    if record.is_some_and(|r| !r.ports.is_empty()) {
+        forwards::withdraw(world, &std::collections::BTreeSet::from([uid]))?;
+    }
     match owned(&domain, key) {
         Ok(_) => domain.remove_metadata()?,
         // An earlier run was killed when it had removed the mark.

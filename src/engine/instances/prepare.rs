@@ -165,6 +165,7 @@ impl Prepared {
             leases,
             autostart: self.spec.autostart.unwrap_or(true),
             files: vec![self.root(), self.seed(), self.log()],
+            ports: None,
         }
     }
 

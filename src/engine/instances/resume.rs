@@ -19,6 +19,7 @@ use crate::plan::instance_change;
 use crate::store::{InstanceRecord, Intent, IntentOp, NicRecord, STORE_WAIT, SeedState, StoreLock};
 
 use super::super::executor::execute;
+use super::super::forwards;
 
 /// An instance whose making was begun.
 pub(super) struct HalfMade {
@@ -94,11 +95,12 @@ pub(super) fn finish_change(
         true => None,
         false => Some(prepare::size(world, &record.spec)?),
     };
-    let going = intent_of(world, record)?
-        .map(|i| i.nics)
-        .unwrap_or_default();
+    let intent = intent_of(world, record)?;
+    let moved = intent.as_ref().is_some_and(|i| i.ports);
+    let going = intent.map(|i| i.nics).unwrap_or_default();
     let nics = nics::settle(record, &going);
-    let plan = instance_change::settle(key.clone(), &record.spec, size, root, &nics);
+    let ports = moved.then(|| record.ports.clone());
+    let plan = instance_change::settle(key.clone(), &record.spec, size, root, &nics, ports);
     let metadata = metadata::of(record)?;
     let worker = InstanceWorker::changing(world, record.clone(), metadata);
     execute(&plan, &worker, reporter)?;
@@ -106,18 +108,24 @@ pub(super) fn finish_change(
 }
 
 /// Chooses the addresses of interfaces that come, and writes down what an instance is about to
-/// become, in one breath and before anything of it changes.
+/// become, in one breath and before anything of it changes. With the record from before, the ports
+/// of the host that its list asks for now are taken in the same breath.
 ///
 /// # Errors
-/// A full network, or an address that is taken; what the store refuses.
+/// A full network, or an address or port that is taken; what the store refuses.
 pub(super) fn begin_change(
     world: &World,
     record: &mut InstanceRecord,
     change: &NicChange,
+    moved: Option<&InstanceRecord>,
 ) -> Result<()> {
     let lock = world.store()?.lock(STORE_WAIT)?;
     record.nics = change.allocate(world, record)?;
-    begin(world, &lock, record, &change.going)
+    if moved.is_some() {
+        let (uid, name) = (record.uid, &record.name);
+        record.ports = forwards::take_ports(world, &lock, moved, uid, name, &record.spec)?;
+    }
+    begin(world, &lock, record, &change.going, moved.is_some())
 }
 
 fn begin(
@@ -125,11 +133,13 @@ fn begin(
     _lock: &StoreLock,
     record: &InstanceRecord,
     going: &[NicRecord],
+    ports: bool,
 ) -> Result<()> {
     let store = world.store()?;
     let name = record.name.clone();
     let mut intent = Intent::new(IntentOp::Update, Kind::Instance, name, record.uid);
     intent.nics = going.to_vec();
+    intent.ports = ports;
     store.put(&intent)?;
     Ok(store.put(record)?)
 }
@@ -149,7 +159,13 @@ pub(super) fn take_back_change(
 ) -> Error {
     let back = || {
         let lock = world.store()?.lock(STORE_WAIT)?;
-        begin(world, &lock, before, &after.nics)?;
+        begin(
+            world,
+            &lock,
+            before,
+            &after.nics,
+            before.ports != after.ports,
+        )?;
         drop(lock);
         finish_change(world, key, before, &crate::api::Silent)
     };

@@ -18,6 +18,7 @@ use crate::plan::instance::{Overlay, Reservation, Step, VolumeRef};
 use crate::store::{InstanceRecord, Intent, NicRecord, STORE_WAIT, SeedState, SlotTable};
 
 use super::super::executor::Worker;
+use super::super::forwards;
 use super::super::power;
 
 /// What a creation needs beyond the identity.
@@ -119,6 +120,8 @@ impl<'w> InstanceWorker<'w> {
             Step::Autostart(on) => self.autostart(*on),
             Step::Start => self.start(),
             Step::Finish => self.finish(),
+            Step::Forward(_) => forwards::enforce(self.world, &self.led_to()?),
+            Step::Unforward => forwards::withdraw(self.world, &self.led_to()?),
             Step::Shutdown { grace } => self.shutdown(*grace),
             Step::Destroy => self.destroy(),
             Step::Undefine => self.undefine(),
@@ -141,6 +144,10 @@ impl<'w> InstanceWorker<'w> {
             Step::Suspend => Ok(self.required()?.suspend()?),
             Step::Resume => Ok(self.required()?.resume()?),
         }
+    }
+
+    fn led_to(&self) -> Result<std::collections::BTreeSet<Uid>> {
+        forwards::led_to(self.world, self.uid, &self.name)
     }
 
     fn reserve(&self, r: &Reservation) -> Result<()> {
@@ -343,6 +350,7 @@ impl<'w> InstanceWorker<'w> {
             Step::CreateOverlay(overlay) => self.delete_volume(&overlay.volume),
             Step::CreateSeed(volume) | Step::CreateLog(volume) => self.delete_volume(volume),
             Step::Define => self.undefine(),
+            Step::Forward(_) => forwards::withdraw(self.world, &self.led_to()?),
             Step::Start => self.destroy(),
             // Record and intent stay until all else is gone: only they lead the next run to it.
             _ => Ok(()),

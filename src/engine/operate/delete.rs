@@ -7,7 +7,7 @@ use super::settle::event;
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::engine::batch::{Batch, run_all};
 use crate::engine::options::{Applied, DeleteOptions, DryRun, WIDTH};
-use crate::engine::{images, instances, owned};
+use crate::engine::{forwards, images, instances, owned};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::{self, Outcome, Step};
@@ -29,6 +29,7 @@ pub fn delete(
     let mut kinds: Vec<Kind> = keys.iter().map(|k| k.kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
+    let touched = kinds.iter().any(|kind| super::touches_networks(*kind));
     for kind in kinds.into_iter().rev() {
         let level: Vec<ObjectKey> = keys.iter().filter(|k| k.kind == kind).cloned().collect();
         sum.merge(run_all(&level, WIDTH, |key| {
@@ -45,6 +46,9 @@ pub fn delete(
                 Err(e) => Err(e),
             }
         }));
+    }
+    if options.dry_run == DryRun::None && touched {
+        forwards::tidy(world, reporter);
     }
     for owner in owned::lock(&gone).iter() {
         for key in owned::secrets_of(world, owner)? {
@@ -66,6 +70,9 @@ fn delete_one(
     if key.kind == Kind::Instance {
         return instances::delete(world, key, options, reporter);
     }
+    if key.kind == Kind::PortForward {
+        return forwards::delete(world, key, options, reporter);
+    }
     if key.kind == Kind::InstanceType && crate::store::is_built_in(&key.name) {
         return Err(Error::conflict(format!(
             "{key} is built in and cannot be deleted"
@@ -77,7 +84,7 @@ fn delete_one(
     let step = match key.kind {
         Kind::Secret => Step::Secret(plan::secret::Step::Remove),
         Kind::InstanceType => Step::InstanceType(plan::instance_type::Step::Remove),
-        Kind::Image | Kind::Instance => Step::Image(plan::image::Step::Record),
+        Kind::Image | Kind::Instance | Kind::PortForward => Step::Image(plan::image::Step::Record),
     };
     if options.dry_run == DryRun::None {
         match key.kind {

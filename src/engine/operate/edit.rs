@@ -2,6 +2,7 @@
 
 use super::apply_one;
 use crate::api::{Kind, Object, ObjectKey, ObjectMeta};
+use crate::engine::forwards;
 use crate::engine::instances::{self, Sides};
 use crate::engine::options::{ApplyMode, ApplyOptions, DryRun};
 use crate::error::{Error, Result};
@@ -74,6 +75,9 @@ pub fn editable(world: &World, key: &ObjectKey) -> Result<Object> {
 pub fn sides(world: &World, object: &Object) -> Result<Sides> {
     if let Object::Instance(instance) = object {
         return instances::sides(world, instance);
+    }
+    if let Object::PortForward(forward) = object {
+        return forwards::sides(world, forward);
     }
     let key = object
         .key()

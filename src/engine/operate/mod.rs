@@ -14,9 +14,9 @@ pub use edit::{change_meta, editable, manifest_of, sides};
 use std::sync::Mutex;
 
 use super::batch::{Batch, run_all};
-use super::options::{Applied, ApplyOptions, WIDTH};
-use super::{instances, owned, references};
-use crate::api::{Object, ObjectKey, Reporter};
+use super::options::{Applied, ApplyOptions, DryRun, WIDTH};
+use super::{forwards, instances, owned, references};
+use crate::api::{Kind, Object, ObjectKey, Reporter};
 use crate::error::Result;
 use crate::observe::World;
 use crate::plan;
@@ -37,6 +37,7 @@ pub fn apply(
     tell: Tell<'_>,
 ) -> Result<Batch> {
     references::check(world, &objects)?;
+    let touched = objects.iter().any(|o| touches_networks(o.kind()));
     let mut sum = Batch::default();
     let failed_keys: Mutex<Vec<ObjectKey>> = Mutex::default();
     for level in plan::levels(objects) {
@@ -58,7 +59,15 @@ pub fn apply(
             break;
         }
     }
+    if options.dry_run == DryRun::None && touched {
+        forwards::tidy(world, reporter);
+    }
     Ok(sum)
+}
+
+/// Whether work on a kind can leave the rules of forwards other than they were.
+const fn touches_networks(kind: Kind) -> bool {
+    !matches!(kind, Kind::Secret | Kind::InstanceType | Kind::Image)
 }
 
 fn apply_one(
@@ -72,5 +81,6 @@ fn apply_one(
         Object::Secret(wanted) => secret::apply_secret(world, wanted, options),
         Object::InstanceType(wanted) => instance_type::apply_type(world, wanted, options),
         Object::Image(wanted) => image::apply_image(world, wanted, options, reporter),
+        Object::PortForward(wanted) => forwards::apply(world, wanted, options, reporter),
     }
 }

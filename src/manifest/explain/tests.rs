@@ -101,6 +101,7 @@ fn all_fields_of_a_kind_are_listed() {
         command	<[]string>
         userData	<string>
         ports	<[]PortMapping>
+        allowPrivilegedPorts	<boolean>
         accelerator	<string>
         firmware	<string>
         tpm	<boolean>

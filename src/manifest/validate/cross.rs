@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::IpAddr;
 
 use crate::api::{Object, ObjectKey, PortMapping, Protocol};
 use crate::manifest::diagnostic::Diagnostic;
@@ -71,25 +70,27 @@ fn addresses(objects: &[Located<Object>], found: &mut Vec<Diagnostic>) {
     }
 }
 
-struct Claim<'o> {
+/// Ports of the host that an object asks for.
+struct Claim {
     owner: usize,
+    field: FieldPath,
     index: usize,
-    mapping: &'o PortMapping,
+    mapping: PortMapping,
 }
 
-impl Claim<'_> {
-    fn last(&self) -> u16 {
-        let more = self.mapping.count.saturating_sub(1);
-        self.mapping.host.saturating_add(more)
+impl Claim {
+    const fn order(&self) -> (usize, usize) {
+        (self.owner, self.index)
     }
 }
 
 fn ports(objects: &[Located<Object>], found: &mut Vec<Diagnostic>) {
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let mut claims: Vec<Claim<'_>> = objects
+        let mut claims: Vec<Claim> = objects
             .iter()
             .enumerate()
-            .flat_map(|(owner, object)| claims_of(owner, &object.value, protocol))
+            .flat_map(|(owner, object)| claims_of(owner, &object.value))
+            .filter(|c| c.mapping.protocol == protocol && c.mapping.host != 0)
             .collect();
         claims.sort_by_key(|c| (c.mapping.host, c.owner, c.index));
         for (earlier, later) in clashes(&claims) {
@@ -98,34 +99,39 @@ fn ports(objects: &[Located<Object>], found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// Returns the mappings of an object that ask for certain ports of the host.
-fn claims_of(owner: usize, object: &Object, protocol: Protocol) -> Vec<Claim<'_>> {
-    let Object::Instance(instance) = object else {
-        return Vec::new();
-    };
-    let mappings = instance.spec.ports.iter().enumerate();
-    mappings
-        .filter(|(_, m)| m.protocol == protocol && m.host != 0)
-        .map(|(index, mapping)| Claim {
+fn claims_of(owner: usize, object: &Object) -> Vec<Claim> {
+    let list = FieldPath::of("spec.ports");
+    match object {
+        Object::Instance(instance) => {
+            let mappings = instance.spec.ports.iter().enumerate();
+            mappings
+                .map(|(index, mapping)| Claim {
+                    owner,
+                    field: list.index(index),
+                    index,
+                    mapping: mapping.clone(),
+                })
+                .collect()
+        }
+        // What an instance's own list shows is that instance's claim already.
+        Object::PortForward(forward) if forward.owner().is_none() => vec![Claim {
             owner,
-            index,
-            mapping,
-        })
-        .collect()
+            field: FieldPath::of("spec.hostPort"),
+            index: 0,
+            mapping: forward.spec.mapping(),
+        }],
+        _ => Vec::new(),
+    }
 }
 
 /// Returns pairs of claims to one port, from claims sorted by their first port.
-fn clashes<'c, 'o>(claims: &'c [Claim<'o>]) -> Vec<(&'c Claim<'o>, &'c Claim<'o>)> {
+fn clashes(claims: &[Claim]) -> Vec<(&Claim, &Claim)> {
     let mut found = Vec::new();
-    let mut open: Vec<&Claim<'_>> = Vec::new();
+    let mut open: Vec<&Claim> = Vec::new();
     for claim in claims {
-        open.retain(|o| o.last() >= claim.mapping.host);
-        if let Some(taken) = open
-            .iter()
-            .find(|o| overlap(o.mapping.address, claim.mapping.address))
-        {
-            let order = |c: &Claim<'_>| (c.owner, c.index);
-            let pair = if order(taken) < order(claim) {
+        open.retain(|o| o.mapping.last_host() >= claim.mapping.host);
+        if let Some(taken) = open.iter().find(|o| o.mapping.clashes(&claim.mapping)) {
+            let pair = if taken.order() < claim.order() {
                 (*taken, claim)
             } else {
                 (claim, *taken)
@@ -140,18 +146,9 @@ fn clashes<'c, 'o>(claims: &'c [Claim<'o>]) -> Vec<(&'c Claim<'o>, &'c Claim<'o>
     found
 }
 
-/// No address means all of them, and so do `0.0.0.0` and `::`.
-fn overlap(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
-        _ => true,
-    }
-}
-
-fn clash(objects: &[Located<Object>], earlier: &Claim<'_>, later: &Claim<'_>) -> Diagnostic {
-    let path = FieldPath::of("spec.ports").index(later.index);
+fn clash(objects: &[Located<Object>], earlier: &Claim, later: &Claim) -> Diagnostic {
     let other = if earlier.owner == later.owner {
-        format!("spec.ports[{}]", earlier.index)
+        earlier.field.to_string()
     } else {
         let owner = &objects[earlier.owner];
         format!("{} at {}", label(&owner.value), owner.origin)
@@ -162,7 +159,7 @@ fn clash(objects: &[Located<Object>], earlier: &Claim<'_>, later: &Claim<'_>) ->
     );
     objects[later.owner]
         .origin
-        .diagnose(&Problem::of_value(path, rule))
+        .diagnose(&Problem::of_value(later.field.clone(), rule))
 }
 
 fn label(object: &Object) -> String {

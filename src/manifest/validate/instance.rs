@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
+use super::forward;
 use super::others::{MAX_VALUE, MAX_VALUES, cpus, disk, memory};
 use super::text::{control_character, ssh_key_problem};
 use crate::api::{EnvVar, Instance, InstanceSpec, NetworkAttachment};
@@ -34,6 +35,11 @@ pub(super) fn check(instance: &Instance, problems: &mut Vec<Problem>) {
     if spec.ports.len() > MAX_PORTS {
         let rule = format!("{} mappings, at most {MAX_PORTS}", spec.ports.len());
         problems.push(Problem::of_value(FieldPath::of("spec.ports"), rule));
+    }
+    for (n, mapping) in spec.ports.iter().enumerate() {
+        let at = FieldPath::of("spec.ports").index(n);
+        let allowed = spec.allow_privileged_ports == Some(true);
+        forward::mapping(&at, &at, mapping, allowed, problems);
     }
 }
 

@@ -4,6 +4,7 @@
 //! is the port free) is checked by the planner.
 
 mod cross;
+mod forward;
 mod instance;
 mod meta;
 mod others;
@@ -41,6 +42,7 @@ pub fn check(object: &Object, purpose: Purpose) -> Vec<Problem> {
         Object::Image(image) => others::image(&image.spec, &mut problems),
         Object::InstanceType(t) => others::instance_type(&t.spec, &mut problems),
         Object::Secret(secret) => others::secret(secret, &mut problems),
+        Object::PortForward(forward) => forward::check(&forward.spec, &mut problems),
     }
     problems
 }

@@ -73,7 +73,7 @@ fn every_rule_of_an_instance_is_told_at_its_place() {
   - {name: E, value: \"a\\rb\"}
   run: ['  ', \"a\\0\"]
   command: ['', \"a\\0\"]
-  ports: ['80:80', '79-81:1-3', '0.0.0.0:80:1']
+  ports: ['2080:80', '2079-2081:1-3', '0.0.0.0:2080:1', '22:22']
 ",
     )
     .replace("  image: debian-12\n", "");
@@ -108,8 +108,9 @@ fn every_rule_of_an_instance_is_told_at_its_place() {
     a.yaml:33:15: (document 1) spec.run[1]: a NUL character, which no shell can read
     a.yaml:34:13: (document 1) spec.command[0]: the program's name is empty
     a.yaml:34:17: (document 1) spec.command[1]: a NUL character, which no argument can hold
-    a.yaml:35:20: (document 1) spec.ports[1]: 79-81:1-3 takes a port of the host that 80:80 of spec.ports[0] takes too
-    a.yaml:35:33: (document 1) spec.ports[2]: 0.0.0.0:80:1 takes a port of the host that 79-81:1-3 of spec.ports[1] takes too
+    a.yaml:35:57: (document 1) spec.ports[3]: 22:22 takes port 22, by which one logs in to the host; spec.allowPrivilegedPorts: true (--force on the command line) allows it
+    a.yaml:35:22: (document 1) spec.ports[1]: 2079-2081:1-3 takes a port of the host that 2080:80 of spec.ports[0] takes too
+    a.yaml:35:39: (document 1) spec.ports[2]: 0.0.0.0:2080:1 takes a port of the host that 2079-2081:1-3 of spec.ports[1] takes too
     "#);
 }
 
@@ -231,11 +232,11 @@ fn a_secret_in_a_problem_is_not_shown() {
 fn nothing_is_wanted_twice_in_a_run() {
     let text = instance(
         "a",
-        "  ports: ['8080:80', '8081-8090:1-10', '53:53/udp']\n  networks: [{name: n, ip: 10.0.0.5, mac: '52:54:00:00:00:01'}]\n",
+        "  ports: ['8080:80', '8081-8090:1-10', '5353:53/udp']\n  networks: [{name: n, ip: 10.0.0.5, mac: '52:54:00:00:00:01'}]\n",
     ) + &instance("a", "")
         + &instance(
             "b",
-            "  ports: ['127.0.0.1:8080:80', '8090:1', '53:53', '8091:1']\n  networks: [{name: n, ip: 10.0.0.5, mac: '52:54:00:00:00:01'}]\n",
+            "  ports: ['127.0.0.1:8080:80', '8090:1', '5353:53', '8091:1']\n  networks: [{name: n, ip: 10.0.0.5, mac: '52:54:00:00:00:01'}]\n",
         )
         + &instance("c", "  networks: [{name: other, ip: 10.0.0.5}]\n");
     insta::assert_snapshot!(told(&text, Purpose::Apply), @r#"
@@ -252,7 +253,7 @@ fn a_thousand_forwards_are_compared_quickly() {
     let documents: String = (0..400)
         .map(|n| {
             let ports: Vec<_> = (0..100)
-                .map(|p| format!("'{}:80'", 1 + n * 100 + p))
+                .map(|p| format!("'{}:80'", 1024 + n * 100 + p))
                 .collect();
             instance(
                 &format!("i{n}"),

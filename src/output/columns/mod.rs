@@ -3,6 +3,7 @@
 //! NAME is first and AGE last of the default columns; wide columns follow at the end, so that scripts
 //! that count columns stay right.
 
+pub(in crate::output) mod forward;
 mod image;
 mod instance;
 mod instance_type;
@@ -69,6 +70,7 @@ pub fn titles(kind: Kind, width: Width) -> Vec<&'static str> {
         Kind::Image => titles_of(image::COLUMNS, width),
         Kind::InstanceType => titles_of(instance_type::COLUMNS, width),
         Kind::Secret => titles_of(secret::COLUMNS, width),
+        Kind::PortForward => titles_of(forward::COLUMNS, width),
     }
 }
 
@@ -79,6 +81,7 @@ pub fn cells(object: &Object, width: Width, ctx: Ctx) -> Vec<Cell> {
         Object::Image(o) => cells_of(image::COLUMNS, &**o, width, ctx),
         Object::InstanceType(o) => cells_of(instance_type::COLUMNS, &**o, width, ctx),
         Object::Secret(o) => cells_of(secret::COLUMNS, &**o, width, ctx),
+        Object::PortForward(o) => cells_of(forward::COLUMNS, &**o, width, ctx),
     }
 }
 
@@ -149,6 +152,7 @@ mod tests {
             samples::image("debian-12").into(),
             samples::instance_type("t2.micro").into(),
             samples::secret("db"),
+            samples::forward("web-8080").into(),
         ]
     }
 

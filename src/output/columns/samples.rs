@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Ctx;
-use crate::api::{Image, Instance, InstanceType, Object, Secret, Timestamp};
+use crate::api::{Image, Instance, InstanceType, Object, PortForward, Secret, Timestamp};
 
 pub(in crate::output) const PASSWORD: &str = "hunter2-do-not-print";
 
@@ -94,4 +94,25 @@ pub(in crate::output) fn secret(name: &str) -> Object {
         "data": {"PASSWORD": PASSWORD, "USER": PASSWORD},
     });
     serde_json::from_value::<Secret>(value).unwrap().into()
+}
+
+pub(in crate::output) fn forward(name: &str) -> PortForward {
+    let value = json!({
+        "apiVersion": "kvmctl/v1",
+        "kind": "PortForward",
+        "metadata": {"name": name, "creationTimestamp": "2024-05-01T11:00:00Z"},
+        "spec": {"instance": "web", "hostPort": 0, "guestPort": 80},
+        "status": {
+            "phase": "Stale",
+            "reason": "AddressChanged",
+            "message": "the rules lead to 192.168.122.9",
+            "hostPort": 20080,
+            "target": "192.168.122.201",
+            "network": "default",
+            "backend": "iptables",
+            "connections": 2,
+            "packets": 18,
+        },
+    });
+    serde_json::from_value(value).unwrap()
 }

@@ -1,6 +1,7 @@
 //! `describe`: everything about one object for a person, events last. One file a kind.
 
 mod doc;
+mod forward;
 mod image;
 mod instance;
 mod instance_type;
@@ -34,8 +35,9 @@ pub fn render(described: &Described, now: Timestamp, paint: Paint) -> String {
         Object::Image(o) => image::body(&mut doc, o, described),
         Object::InstanceType(o) => instance_type::body(&mut doc, o),
         Object::Secret(o) => secret::body(&mut doc, o),
+        Object::PortForward(o) => forward::body(&mut doc, o),
     }
-    if !matches!(object, Object::Instance(_)) {
+    if !matches!(object, Object::Instance(_) | Object::PortForward(_)) {
         doc.list("Used by", users(described));
     }
     events(&mut doc, &described.events, now);

@@ -1,0 +1,291 @@
+//! What is off with the forwards of the context, and putting it right: what a killed run left, ports
+//! that were never taken, rules that somebody flushed or that libvirt's went in front of.
+
+use std::collections::BTreeSet;
+
+use super::rules;
+use super::worker::ForwardWorker;
+use super::{OBJECT_WAIT, delete, listed};
+use crate::api::{Kind, ObjectKey, PortMapping, Reporter, Uid};
+use crate::engine::reconcile::Finding;
+use crate::error::Result;
+use crate::host::firewall::{FirewallError, Health, Observation, restart_command};
+use crate::observe::{Carrier, WantedForward, World};
+use crate::store::{ForwardRecord, InstanceRecord, Intent, IntentOp, STORE_WAIT};
+
+/// What is off with the rules.
+#[derive(Debug, Default)]
+struct Off {
+    /// What kvmctl can mend.
+    ours: Vec<Finding>,
+    /// What it cannot.
+    others: Vec<Finding>,
+}
+
+/// Finds what is off; changes nothing.
+///
+/// # Errors
+/// What the daemon, the store or the firewall refuses.
+pub(in crate::engine) fn check(world: &World) -> Result<Vec<Finding>> {
+    let mut findings: Vec<Finding> = begun(world)?
+        .iter()
+        .map(|record| {
+            let problem = problem(record);
+            finding(&key_of(record), problem, "kvmctl reconcile finishes it")
+        })
+        .collect();
+    let without = without_ports(world)?;
+    findings.extend(without.iter().map(|record| {
+        let object = format!("instance/{}", record.name);
+        told(&object, NO_PORTS, "kvmctl reconcile takes them")
+    }));
+    let off = off(world)?;
+    findings.extend(off.ours);
+    findings.extend(off.others);
+    Ok(findings)
+}
+
+/// Puts right what is off.
+///
+/// # Errors
+/// What the daemon or the store refuses; what goes wrong with one thing is in its finding.
+pub(in crate::engine) fn mend(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for record in begun(world)? {
+        let (key, problem) = (key_of(&record), problem(&record));
+        let done = finish(world, &key, record, reporter);
+        reporter.finished(&key);
+        findings.push(came_of(finding(&key, problem, ""), done));
+    }
+    for record in without_ports(world)? {
+        let object = format!("instance/{}", record.name);
+        let taken = take_ports(world, &record.uid);
+        findings.push(came_of(told(&object, NO_PORTS, ""), taken));
+    }
+    let off = off(world)?;
+    if !off.ours.is_empty() {
+        let mended = assert_all(world, reporter);
+        let each = off.ours.into_iter();
+        findings.extend(each.map(|f| came_of(f, mended.clone())));
+    }
+    findings.extend(off.others);
+    Ok(findings)
+}
+
+/// Puts the rules right at the end of a command that touched a network or a guest. It says what it
+/// did, and fails nothing: `reconcile` tells what could not be mended.
+pub(in crate::engine) fn tidy(world: &World, reporter: &dyn Reporter) {
+    let mended = off(world).and_then(|off| {
+        if off.ours.is_empty() || world.firewall_to_change().is_err() {
+            return Ok(());
+        }
+        assert_all(world, reporter)?;
+        for finding in off.ours {
+            reporter.warn(&format!(
+                "{} {}: put right",
+                finding.object, finding.problem
+            ));
+        }
+        Ok(())
+    });
+    if let Err(error) = mended {
+        reporter.warn(&format!("the rules of forwards were not checked: {error}"));
+    }
+}
+
+const NO_PORTS: &str = "lists ports of the host that were never taken";
+
+fn told(object: &str, problem: &str, action: &str) -> Finding {
+    Finding {
+        object: object.to_owned(),
+        problem: problem.to_owned(),
+        mended: false,
+        action: action.to_owned(),
+    }
+}
+
+fn finding(key: &ObjectKey, problem: &str, action: &str) -> Finding {
+    told(&key.to_string(), problem, action)
+}
+
+fn came_of(finding: Finding, done: Result<String>) -> Finding {
+    Finding {
+        mended: done.is_ok(),
+        action: done.unwrap_or_else(|error| error.to_string()),
+        ..finding
+    }
+}
+
+fn key_of(record: &ForwardRecord) -> ObjectKey {
+    ObjectKey::new(Kind::PortForward, record.name.clone())
+}
+
+const fn problem(record: &ForwardRecord) -> &'static str {
+    match record.begun {
+        Some(IntentOp::Create) => "was being created",
+        Some(IntentOp::Delete) => "was being deleted",
+        _ => "was being changed",
+    }
+}
+
+/// Collects what was begun and nobody is at any more.
+fn begun(world: &World) -> Result<Vec<ForwardRecord>> {
+    let store = world.store_for_reading()?;
+    let records: Vec<ForwardRecord> = store.all()?;
+    let left = |r: &ForwardRecord| {
+        r.begun.is_some() && !store.is_locked(Kind::PortForward, r.name.as_str())
+    };
+    Ok(records.into_iter().filter(left).collect())
+}
+
+fn finish(
+    world: &World,
+    key: &ObjectKey,
+    record: ForwardRecord,
+    reporter: &dyn Reporter,
+) -> Result<String> {
+    world.firewall_to_change()?;
+    let store = world.store()?;
+    let _object = store.lock_object(Kind::PortForward, key.name.as_str(), OBJECT_WAIT)?;
+    if record.begun == Some(IntentOp::Delete) {
+        delete::finish(world, key, record, reporter)?;
+        return Ok("deleted".to_owned());
+    }
+    ForwardWorker::new(world, record.uid).again()?;
+    Ok(match record.begun {
+        Some(IntentOp::Create) => "created".to_owned(),
+        _ => "configured".to_owned(),
+    })
+}
+
+/// Instances whose list was only recorded: an older kvmctl made them.
+fn without_ports(world: &World) -> Result<Vec<InstanceRecord>> {
+    if !rules::apply_here(world)? {
+        return Ok(Vec::new());
+    }
+    let store = world.store_for_reading()?;
+    let pending: BTreeSet<Uid> = store.all::<Intent>()?.iter().map(|i| i.uid).collect();
+    let records: Vec<InstanceRecord> = store.all()?;
+    let lacking =
+        |r: &InstanceRecord| r.ports.len() != r.spec.ports.len() && !pending.contains(&r.uid);
+    Ok(records.into_iter().filter(lacking).collect())
+}
+
+fn take_ports(world: &World, uid: &Uid) -> Result<String> {
+    let store = world.store()?;
+    let lock = store.lock(STORE_WAIT)?;
+    let Some(mut record) = store.get::<InstanceRecord>(uid)? else {
+        return Ok("it is gone".to_owned());
+    };
+    let before = record.clone();
+    record.ports = listed::take_ports(
+        world,
+        &lock,
+        Some(&before),
+        record.uid,
+        &record.name,
+        &record.spec,
+    )?;
+    let ports = record.ports.clone();
+    store.update_index_locked(&lock, |index| {
+        if let Some(row) = index.rows.get_mut(uid) {
+            row.ports.clone_from(&ports);
+        }
+    })?;
+    store.put(&record)?;
+    let list: Vec<String> = ports.iter().map(PortMapping::to_string).collect();
+    Ok(format!("taken: {}", list.join(", ")))
+}
+
+fn assert_all(world: &World, reporter: &dyn Reporter) -> Result<String> {
+    let firewall = world.firewall_to_change()?;
+    let changes = rules::assert_all(world, &firewall)?;
+    let libvirt: Vec<String> = changes.observation.libvirt_trouble();
+    // What libvirt lacks is a finding of its own.
+    let news = |w: &&String| {
+        !libvirt
+            .iter()
+            .any(|trouble| w.starts_with(trouble.as_str()))
+    };
+    for warning in changes.warnings.iter().filter(news) {
+        reporter.warn(warning);
+    }
+    Ok("put right".to_owned())
+}
+
+/// Compares what is wanted with one reading of the rules.
+fn off(world: &World) -> Result<Off> {
+    let forwards = world.wanted_forwards()?;
+    let Carrier::Firewall(firewall) = world.carrier()? else {
+        return Ok(Off::default());
+    };
+    if forwards.is_empty() {
+        return Ok(Off::default());
+    }
+    let led = forwards.iter().filter(|w| !w.is_going());
+    let led: Vec<_> = led
+        .filter_map(|w| Some((w, w.aim.as_ref().ok()?)))
+        .collect();
+    let mappings: Vec<_> = led.iter().map(|(_, mapping)| (*mapping).clone()).collect();
+    match firewall.observe(&mappings) {
+        Ok(seen) => {
+            let led: Vec<&WantedForward> = led.into_iter().map(|(w, _)| w).collect();
+            Ok(judged(&forwards, &led, &seen))
+        }
+        Err(e @ FirewallError::NotPermitted { .. }) => Ok(Off {
+            others: vec![told(
+                "firewall",
+                &format!("cannot be looked at: {e}"),
+                "sudo kvmctl reconcile",
+            )],
+            ours: Vec::new(),
+        }),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn judged(all: &[WantedForward], led: &[&WantedForward], seen: &Observation) -> Off {
+    let mut off = Off::default();
+    let ours = "kvmctl reconcile puts it right";
+    for (wanted, state) in led.iter().zip(&seen.forwards) {
+        let object = format!("forward/{}", wanted.name);
+        match &state.health {
+            Health::Active => {}
+            Health::Stale(why) => off
+                .ours
+                .push(told(&object, &format!("is stale: {why}"), ours)),
+            Health::Missing(why) => {
+                off.ours
+                    .push(told(&object, &format!("is missing: {why}"), ours));
+            }
+        }
+    }
+    let with_rules: BTreeSet<Uid> = led.iter().map(|w| w.owner()).collect();
+    for wanted in all.iter().filter(|w| !with_rules.contains(&w.owner())) {
+        if seen.strangers.iter().any(|s| s.owner == wanted.owner()) {
+            let object = format!("forward/{}", wanted.name);
+            let why = wanted.aim.as_ref().err().map(|a| a.message.clone());
+            let why = why.unwrap_or_else(|| "it is being deleted".to_owned());
+            off.ours
+                .push(told(&object, &format!("has rules although {why}"), ours));
+        }
+    }
+    if off.ours.is_empty() {
+        let drift = seen.drift.iter();
+        off.ours.extend(
+            drift.map(|line| told("firewall", &format!("is not as it was left ({line})"), ours)),
+        );
+    } else if seen.drift.is_empty() && with_rules.len() == all.len() {
+        // What is stale and cannot be mended by rules: the network is down, the host forwards nothing.
+        off.others.append(&mut off.ours);
+        for finding in &mut off.others {
+            finding.action = "kvmctl doctor".to_owned();
+        }
+    }
+    off.others.extend(
+        seen.libvirt_trouble()
+            .iter()
+            .map(|trouble| told("firewall", trouble, restart_command())),
+    );
+    off
+}

@@ -1,0 +1,124 @@
+//! From what is wanted to what is in force: always all rules of an owner, never those of another.
+
+use std::collections::BTreeSet;
+
+use super::claims::Holder;
+use crate::api::{PortMapping, Uid};
+use crate::error::{Error, Kind, Result};
+use crate::host::firewall::{Changes, Firewall, FirewallError, Wanted};
+use crate::observe::{Carrier, WantedForward, World};
+
+/// Returns whether the forwards of the context are rules in this host's firewall.
+///
+/// # Errors
+/// When libvirt cannot be reached.
+pub(in crate::engine) fn apply_here(world: &World) -> Result<bool> {
+    Ok(matches!(world.carrier()?, Carrier::Firewall(_)))
+}
+
+/// Checks, before anything is changed, that rules can be made: that the guests are this host's, and
+/// that the caller has the right.
+///
+/// # Errors
+/// Usage with the reason, or what is missing and how to get it.
+pub(in crate::engine) fn require_rights(world: &World) -> Result<()> {
+    world.firewall_to_change().map(drop)
+}
+
+/// Makes the rules of these owners be what is wanted of them now; those of others stay as they are.
+///
+/// # Errors
+/// When a forward of theirs leads nowhere; what the firewall refuses.
+pub(in crate::engine) fn enforce(world: &World, owners: &BTreeSet<Uid>) -> Result<()> {
+    let Carrier::Firewall(_) = world.carrier()? else {
+        return Ok(());
+    };
+    let firewall = world.firewall_to_change()?;
+    let wanted = || {
+        let all = world.wanted_forwards()?;
+        let theirs = all.into_iter().filter(|w| owners.contains(&w.owner()));
+        let theirs: Vec<WantedForward> = theirs.collect();
+        only_of(&theirs, owners)
+    };
+    firewall.assert(world.store()?, &wanted).map(drop)
+}
+
+/// Removes all rules of these owners.
+///
+/// # Errors
+/// What the firewall refuses.
+pub(in crate::engine) fn withdraw(world: &World, owners: &BTreeSet<Uid>) -> Result<()> {
+    let Carrier::Firewall(_) = world.carrier()? else {
+        return Ok(());
+    };
+    let firewall = world.firewall_to_change()?;
+    let wanted = || {
+        Ok(Wanted {
+            mappings: Vec::new(),
+            retired: owners.iter().copied().collect(),
+        })
+    };
+    firewall.assert(world.store()?, &wanted).map(drop)
+}
+
+fn only_of(theirs: &[WantedForward], owners: &BTreeSet<Uid>) -> Result<Wanted> {
+    if let Some(astray) = theirs.iter().find_map(|w| w.aim.as_ref().err())
+        && astray.reason == "NoAddress"
+    {
+        return Err(Error::new(Kind::Conflict, astray.message.clone())
+            .caused_by("a forward needs an address that is known before the guest boots"));
+    }
+    Ok(in_force(theirs, owners))
+}
+
+/// What is to be in force of some forwards: who leads nowhere, or is going, has no rule left.
+fn in_force(forwards: &[WantedForward], owners: &BTreeSet<Uid>) -> Wanted {
+    let led = forwards.iter().filter(|w| !w.is_going());
+    let mappings: Vec<_> = led.filter_map(|w| w.aim.as_ref().ok().cloned()).collect();
+    let with_rules: BTreeSet<Uid> = mappings.iter().map(|m| m.owner()).collect();
+    let retired = owners.difference(&with_rules).copied().collect();
+    Wanted { mappings, retired }
+}
+
+/// Makes the rules of all forwards of the context right.
+///
+/// # Errors
+/// What the daemon, the store or the firewall refuses.
+pub(super) fn assert_all(world: &World, firewall: &Firewall) -> Result<Changes> {
+    firewall.assert(world.store()?, &|| all(world))
+}
+
+/// What is to be in force of all forwards of the context.
+///
+/// # Errors
+/// What the daemon or the store refuses.
+pub(super) fn all(world: &World) -> Result<Wanted> {
+    let forwards = world.wanted_forwards()?;
+    let owners = forwards.iter().map(WantedForward::owner).collect();
+    Ok(in_force(&forwards, &owners))
+}
+
+/// Lists the ports of the host that rules of others take; nothing where the caller may not look.
+pub(super) fn foreign(world: &World) -> Result<Vec<Holder>> {
+    let Carrier::Firewall(firewall) = world.carrier()? else {
+        return Ok(Vec::new());
+    };
+    let found = match firewall.foreign() {
+        Ok(found) => found,
+        Err(FirewallError::NotPermitted { .. }) => return Ok(Vec::new()),
+        Err(e) => return Err(e.into()),
+    };
+    let holder = |rule: crate::host::firewall::Foreign| {
+        let claim = rule.claim;
+        let ports = PortMapping {
+            address: claim.address,
+            host: claim.first,
+            guest: claim.first,
+            count: claim.last.saturating_sub(claim.first).saturating_add(1),
+            protocol: claim.protocol,
+        };
+        let who = format!("a rule of somebody else: {}", rule.rule);
+        Holder { who, ports }
+    };
+    Ok(found.into_iter().map(holder).collect())
+}

@@ -1,0 +1,89 @@
+//! What the steps of a stand-alone forward do to the world.
+
+use std::collections::BTreeSet;
+
+use super::rules;
+use crate::api::Uid;
+use crate::engine::executor::Worker;
+use crate::error::{Error, Result};
+use crate::observe::World;
+use crate::plan::Step as AnyStep;
+use crate::plan::forward::Step;
+use crate::store::{ForwardRecord, STORE_WAIT};
+
+/// Does the steps of one forward.
+#[derive(Debug)]
+pub(super) struct ForwardWorker<'w> {
+    world: &'w World,
+    uid: Uid,
+}
+
+impl<'w> ForwardWorker<'w> {
+    /// Makes a worker.
+    pub(super) const fn new(world: &'w World, uid: Uid) -> Self {
+        Self { world, uid }
+    }
+
+    fn own(&self) -> BTreeSet<Uid> {
+        BTreeSet::from([self.uid])
+    }
+
+    fn step(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::Enforce { .. } => rules::enforce(self.world, &self.own()),
+            Step::Withdraw => rules::withdraw(self.world, &self.own()),
+            Step::Finish => self.finish(),
+            Step::Forget => self.forget(),
+        }
+    }
+
+    /// Makes the rules be those of the record as it is now.
+    ///
+    /// # Errors
+    /// What the firewall or the store refuses.
+    pub(super) fn again(&self) -> Result<()> {
+        rules::enforce(self.world, &self.own())?;
+        self.finish()
+    }
+
+    fn finish(&self) -> Result<()> {
+        let store = self.world.store()?;
+        let _lock = store.lock(STORE_WAIT)?;
+        if let Some(mut record) = store.get::<ForwardRecord>(&self.uid)? {
+            record.end();
+            store.put(&record)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the record.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub(super) fn forget(&self) -> Result<()> {
+        let store = self.world.store()?;
+        let _lock = store.lock(STORE_WAIT)?;
+        store.remove::<ForwardRecord>(&self.uid)?;
+        Ok(())
+    }
+}
+
+impl Worker for ForwardWorker<'_> {
+    fn run(&self, step: &AnyStep) -> Result<()> {
+        match step {
+            AnyStep::Forward(step) => self.step(step),
+            other => Err(Error::failed(format!(
+                "not a step of a forward: {}",
+                other.describe()
+            ))),
+        }
+    }
+
+    fn undo(&self, step: &AnyStep) -> Result<()> {
+        match step {
+            AnyStep::Forward(Step::Enforce { .. }) => rules::withdraw(self.world, &self.own()),
+            // The record goes last: it alone leads the next run to the rules.
+            _ => Ok(()),
+        }
+    }
+}
