@@ -186,8 +186,10 @@ fn refresh(world: &World, objects: &[Object], budget: Duration) -> bool {
 
 /// Looks at a named object again if its guest has news.
 pub(super) fn looked_again(world: &World, object: Object) -> Result<Object> {
-    match object.key() {
-        Some(key) if refresh(world, std::slice::from_ref(&object), SINGLE_PATIENCE) => {
+    match (&object, object.key()) {
+        (Object::Instance(instance), Some(key))
+            if engine::recheck(world, instance, SINGLE_PATIENCE) =>
+        {
             world.get(&key)
         }
         _ => Ok(object),

@@ -27,7 +27,7 @@ pub use env::{EnvEntry, check_env, check_env_total};
 pub use error::{CloudInitError, EnvError};
 pub use input::{SeedInput, SeedNic};
 pub use recover::{RecoveredEnv, RecoveredInput};
-pub use report::{ModuleError, Report, Stage, Verdict, parse_line};
+pub use report::{ModuleError, Report, Stage, Verdict, parse_boot_id, parse_line};
 pub use seed::Seed;
 pub use ssh_key::HostKey;
 

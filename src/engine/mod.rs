@@ -29,7 +29,7 @@ pub use executor::{Worker, execute};
 pub use goal::{Goal, wait_for};
 pub use instances::{
     Change, Sides, StopOptions, adopt, attach_network, change_spec, detach_network, forget,
-    lifecycle, refresh_ready, wait_ready,
+    lifecycle, recheck, refresh_ready, wait_ready,
 };
 pub use operate::{Tell, apply, change_meta, delete, editable, manifest_of, sides};
 pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, WIDTH};

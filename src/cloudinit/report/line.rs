@@ -30,6 +30,29 @@ struct Line {
     log: String,
     net: String,
     status: Value,
+    #[serde(default)]
+    first: Option<First>,
+}
+
+/// What the first boot came to, told by a later one.
+#[derive(Deserialize)]
+struct First {
+    log: String,
+    status: Value,
+}
+
+/// Says which boot of the guest speaks; greetings tell it too.
+#[derive(Deserialize)]
+struct Speaker {
+    kvmctl: u32,
+    #[serde(alias = "hello")]
+    boot_id: String,
+}
+
+/// Reads who speaks: the boot's id, of a report or a greeting.
+pub fn parse_boot_id(line: &str) -> Option<String> {
+    let speaker: Speaker = serde_json::from_str(line.get(..MAX_LINE).unwrap_or(line)).ok()?;
+    (speaker.kvmctl == 1 && is_id(&speaker.boot_id)).then_some(speaker.boot_id)
 }
 
 /// Reads a line; `None` for a greeting, a piece of a line, or anything else that is no report.
@@ -42,6 +65,9 @@ pub fn parse_line(line: &str) -> Option<Report> {
         return None;
     }
     let mut facts = Facts::default();
+    if let Some(first) = &line.first {
+        add_first(&mut facts, first)?;
+    }
     facts.add_status(&line.status, line.ended);
     facts.add_log_lines(&text(&line.log)?);
     for problem in text(&line.problems)?.lines() {
@@ -62,6 +88,19 @@ pub fn parse_line(line: &str) -> Option<Report> {
     })
 }
 
+/// Takes up what went wrong at the first boot. Nothing repeats its work, so it holds for the later
+/// ones too.
+fn add_first(facts: &mut Facts, first: &First) -> Option<()> {
+    let mut then = Facts::default();
+    then.add_status(&first.status, true);
+    then.add_log_lines(&text(&first.log)?);
+    for error in then.errors {
+        let message = format!("at the first boot: {}", error.message);
+        facts.add_error(ModuleError::new(&error.module, &message));
+    }
+    Some(())
+}
+
 /// A UUID as the kernel and we write it.
 fn is_id(text: &str) -> bool {
     text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
@@ -79,10 +118,15 @@ fn add_run(facts: &mut Facts, state: &str, line: &Line) {
     let mut word = || words.next().unwrap_or_default();
     let (state, what, code, boot) = (word(), word(), word(), word());
     let message = match state {
-        "failed" if boot == line.boot_id => {
+        "failed" => {
             let mut output = lines.filter(|l| !l.trim().is_empty() && !l.starts_with("kvmctl: "));
             let last = output.next_back().unwrap_or("(no output)");
-            format!("{what} exited with {code}: {last}")
+            // They run once, and at no later boot again.
+            let when = match boot == line.boot_id {
+                true => "",
+                false => "at the first boot: ",
+            };
+            format!("{when}{what} exited with {code}: {last}")
         }
         "running" if boot != line.boot_id => {
             format!("{what} was cut off by a restart of the guest")
@@ -217,13 +261,38 @@ mod tests {
             failure(&[("status", status), ("run", base64(&run))]),
             "scripts_vendor: run[1] exited with 3: ls: no such file"
         );
-        // It was another boot's; this one's cloud-init is content.
+        // This boot's cloud-init is content, but what failed was not done since.
         let run = "failed run[1] 3 another\nx\n";
-        assert_eq!(failure(&[("run", base64(run))]), "Done");
+        assert_eq!(
+            failure(&[("run", base64(run))]),
+            "scripts_vendor: at the first boot: run[1] exited with 3: x"
+        );
         let run = "running run[0] 0 another\n";
         assert!(failure(&[("run", base64(run))]).contains("cut off by a restart"));
         assert!(failure(&[("run", base64("pending startup 0 -\n"))]).contains("never ran"));
         assert_eq!(failure(&[("run", base64("done all 0 x\n"))]), "Done");
+    }
+
+    #[test]
+    fn a_failed_first_boot_is_told_by_later_ones() {
+        let first = |errors: Value| serde_json::json!({"log": "", "status": {"v1": {"modules-final": {"start": 1, "errors": errors}}}});
+        let error = "('scripts_user', RuntimeError('Runparts: 1 failures (runcmd) in 1 attempted commands'))";
+        assert_eq!(
+            failure(&[("first", first(serde_json::json!([error])))]),
+            "scripts_user: at the first boot: Runparts: 1 failures (runcmd) in 1 attempted commands"
+        );
+        assert_eq!(failure(&[("first", first(serde_json::json!([])))]), "Done");
+    }
+
+    #[test]
+    fn greetings_and_reports_tell_the_boot() {
+        let hello = format!("{{\"kvmctl\":1,\"hello\":\"{BOOT}\"}}");
+        for text in [hello.as_str(), &line(&[])] {
+            assert_eq!(parse_boot_id(text).as_deref(), Some(BOOT));
+        }
+        for text in ["", "{}", "{\"kvmctl\":1,\"hello\":\"x\"}", &hello[1..]] {
+            assert_eq!(parse_boot_id(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 pub use errors::ModuleError;
 pub(super) use errors::{LogLine, from_log_line};
-pub use line::{MAX_LINE, parse_line};
+pub use line::{MAX_LINE, parse_boot_id, parse_line};
 pub(super) use text::{clean, is_bidi};
 pub use verdict::verdict_of_files;
 

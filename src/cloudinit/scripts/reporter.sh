@@ -41,11 +41,11 @@ log_start() {
 }
 
 # What cloud-init warned of; first lines only, the last twenty. Fixed strings, as the log is long
-# and patterns are slow.
+# and patterns are slow. Usage: warnings FILE-TO-USE
 warnings() {
     tail -n "+$start" "$cloud_log" 2>/dev/null |
-        grep -F -e '[WARNING]: ' -e '[ERROR]: ' -e '[CRITICAL]: ' >"$run/log" || return
-    tail -n 20 "$run/log" | cut -c 1-500
+        grep -F -e '[WARNING]: ' -e '[ERROR]: ' -e '[CRITICAL]: ' >"$1" || return
+    tail -n 20 "$1" | cut -c 1-500
 }
 
 addresses() {
@@ -73,7 +73,7 @@ collect() {
     status=
     [ ! -s "$cloud/status.json" ] || status=$(tr -d '\n' <"$cloud/status.json")
     if [ "$status" != "$before" ]; then
-        log=$(warnings)
+        log=$(warnings "$run/log")
         log=$(b64 "$log")
     fi
     [ "${#status}" -le 40000 ] || status='{"oversize":true}'
@@ -90,11 +90,36 @@ collect() {
     fi
 }
 
+# What the first boot came to is kept: no later boot does its work again, so that one that goes well
+# makes nothing better. Lines: boot, cloud-init's log, its status.
+keep_first() {
+    [ ! -e "$state/first" ] || return 0
+    [ -s "$state/boot" ] || printf '%s\n' "$boot" >"$state/boot"
+    read -r kept <"$state/boot"
+    [ "$kept" = "$boot" ] || return 0
+    while [ ! -e "$cloud/result.json" ]; do sleep 3; done
+    log=$(warnings "$run/log.first")
+    {
+        printf '%s\n' "$boot"
+        b64 "$log"
+        echo
+        tr -d '\n' <"$cloud/status.json"
+    } >"$state/first.new"
+    [ "$(wc -c <"$state/first.new")" -le 20000 ] || return 0
+    mv -f "$state/first.new" "$state/first"
+}
+
+# The same as a field of the report, at a later boot.
+first_boot() {
+    read -r kept && [ "$kept" != "$boot" ] && read -r log || return 0
+    printf ',"first":{"log":"%s","status":%s}' "$log" "$(cat)"
+}
+
 report() {
     read -r uptime _ </proc/uptime
-    printf '{"kvmctl":1,"boot_id":"%s","instance":"%s","round":%d,"uptime":%s,"ended":%s,"sealed":%s,"run":"%s","problems":"%s","log":"%s","net":"%s","status":%s}\n' \
+    printf '{"kvmctl":1,"boot_id":"%s","instance":"%s","round":%d,"uptime":%s,"ended":%s,"sealed":%s,"run":"%s","problems":"%s","log":"%s","net":"%s","status":%s%s}\n' \
         "$boot" "$instance" "$round" "$uptime" "$ended" "$sealed" \
-        "$startup" "$problems" "$log" "$net" "${status:-null}"
+        "$startup" "$problems" "$log" "$net" "${status:-null}" "$first"
 }
 
 speak() {
@@ -114,7 +139,10 @@ log=
 net=
 startup=
 problems=
+first=
 log_start
+if [ -s "$state/first" ]; then first=$(first_boot <"$state/first"); fi
+keep_first 2>/dev/null &
 while :; do
     if find_port; then
         tries=0

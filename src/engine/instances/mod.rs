@@ -22,6 +22,7 @@ mod nics;
 mod plug;
 mod prepare;
 mod ready;
+mod reboot;
 mod refresh;
 mod resume;
 mod scrub;
@@ -40,7 +41,7 @@ pub use lifecycle::{Change, StopOptions, lifecycle};
 pub use metadata::{adopt, forget};
 pub(in crate::engine) use networks::USER_NETWORK;
 pub use ready::wait_ready;
-pub use refresh::refresh_ready;
+pub use refresh::{recheck, refresh_ready};
 pub use sides::Sides;
 pub(super) use sides::{manifest_of, sides};
 

@@ -15,6 +15,7 @@ use crate::observe::World;
 use crate::store::Verdict;
 
 use super::metadata::warn;
+use super::reboot::{Boot, compare, forget_verdict};
 use super::verdict::{addressed, as_result, of_report, of_serial, reserved, settle};
 
 /// How often the serial log is looked at while the guest is silent.
@@ -22,6 +23,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long a guest may show a login prompt without a reporter before it counts as one without
 /// cloud-init.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
+
+/// How long a guest that was Ready may take to say which boot it is of.
+const GREETING: Duration = Duration::from_secs(3);
 
 /// What is known of a boot so far.
 struct Watch<'w> {
@@ -55,7 +59,10 @@ pub fn wait_ready(
             .hint(format!("kvmctl instances start {}", key.name)));
     }
     if let Some(verdict) = world.verdict_of(&domain)? {
-        return as_result(key, &verdict);
+        match compare(world, &domain, &verdict, timeout.min(GREETING))? {
+            Boot::Same => return as_result(key, &verdict),
+            Boot::Another(_) => forget_verdict(world, key, &domain)?,
+        }
     }
     let domain_uid = domain.uid();
     let mut watch = Watch {

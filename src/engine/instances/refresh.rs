@@ -6,11 +6,12 @@
 use std::time::{Duration, Instant};
 
 use super::ready::SILENCE;
+use super::reboot::{Boot, compare, forget_verdict};
 use super::verdict::{addressed, of_report, of_serial, reserved, settle};
 use crate::api::{ConditionStatus, Instance, Kind, ObjectKey, Phase, Timestamp};
 use crate::cloudinit::{PORT_NAME, Report, parse_line, serial};
 use crate::error::Result;
-use crate::libvirt::{Domain, Driver, Line};
+use crate::libvirt::{Domain, Driver, Line, LineReader};
 use crate::observe::World;
 use crate::store::Verdict;
 
@@ -43,6 +44,45 @@ pub fn refresh_ready(world: &World, instances: &[&Instance], budget: Duration) -
     })
 }
 
+/// Looks at one instance, which somebody named: lets it say whether it is ready, and whether what it
+/// said before is of the boot that runs. Returns whether there is news.
+pub fn recheck(world: &World, instance: &Instance, budget: Duration) -> bool {
+    let deadline = Instant::now() + budget;
+    let runs = instance
+        .status
+        .as_ref()
+        .is_some_and(|s| s.managed && matches!(s.phase, Phase::Running | Phase::Failed));
+    if is_booting(instance) || !runs {
+        return refresh_ready(world, &[instance], budget);
+    }
+    let guests_run = world.host().is_ok_and(|h| h.driver() == Driver::Qemu);
+    if !guests_run || world.store().is_err() {
+        return false;
+    }
+    restarted(world, instance, deadline).unwrap_or(false)
+}
+
+/// Compares the boot that a verdict is of with the one that runs, and forgets it if it is another.
+fn restarted(world: &World, instance: &Instance, deadline: Instant) -> Result<bool> {
+    let (Some(name), Some(uid)) = (&instance.metadata.name, instance.metadata.uid) else {
+        return Ok(false);
+    };
+    let key = ObjectKey::new(Kind::Instance, name.clone());
+    let domain = world.host()?.domain_by_uid(uid)?;
+    let Some(verdict) = world.verdict_of(&domain)? else {
+        return Ok(false);
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let Boot::Another(lines) = compare(world, &domain, &verdict, left)? else {
+        return Ok(false);
+    };
+    forget_verdict(world, &key, &domain)?;
+    if let Some(lines) = lines {
+        listen(world, &key, &domain, lines, deadline)?;
+    }
+    Ok(true)
+}
+
 fn is_booting(instance: &Instance) -> bool {
     let Some(status) = &instance.status else {
         return false;
@@ -68,29 +108,47 @@ fn ask(world: &World, instance: &Instance, deadline: Instant) -> Result<bool> {
     }
     // Who has the port already will settle it.
     let lines = domain.open_channel(host, PORT_NAME)?;
-    let reserved = reserved(world, uid)?;
-    let mut heard = false;
+    match listen(world, &key, &domain, lines, deadline)? {
+        Heard::Settled => Ok(true),
+        Heard::Nothing => silent(world, &key, &domain),
+        Heard::NotYet => Ok(false),
+    }
+}
+
+/// What came of listening.
+enum Heard {
+    Nothing,
+    NotYet,
+    Settled,
+}
+
+fn listen(
+    world: &World,
+    key: &ObjectKey,
+    domain: &Domain,
+    lines: LineReader,
+    deadline: Instant,
+) -> Result<Heard> {
+    let reserved = reserved(world, domain.uid())?;
+    let mut heard = Heard::Nothing;
     while let Line::Text(text) = lines.next(deadline) {
         let Some(report) = parse_line(&text) else {
             continue;
         };
-        heard = true;
-        let settled = of_report(&report, &domain)
+        heard = Heard::NotYet;
+        let settled = of_report(&report, domain)
             .filter(|v| v.ready != ConditionStatus::True || addressed(reserved, &report));
         if let Some(verdict) = settled {
             // The port is given back before anything else is done.
             drop(lines);
-            return finish(world, &key, &domain, &verdict, Some(&report));
+            finish(world, key, domain, &verdict, Some(&report))?;
+            return Ok(Heard::Settled);
         }
         if Instant::now() >= deadline {
             break;
         }
     }
-    drop(lines);
-    if heard {
-        return Ok(false);
-    }
-    silent(world, &key, &domain)
+    Ok(heard)
 }
 
 /// Looks at the console of a guest whose reporter does not speak. It counts only if it looked the same

@@ -237,6 +237,19 @@ impl DomainXml {
         self.kind == "kvm"
     }
 
+    /// Returns whether something in the guest has a virtio-serial port open; nothing where libvirt
+    /// does not know.
+    pub fn port_is_open(&self, name: &str) -> Option<bool> {
+        let ports = self
+            .devices
+            .channels
+            .iter()
+            .filter_map(|c| c.target.as_ref());
+        let mut named = ports.filter(|t| t.name.as_deref() == Some(name));
+        let state = named.next()?.state.as_deref()?;
+        Some(state == "connected")
+    }
+
     /// Returns whether it boots through UEFI.
     pub fn is_uefi(&self) -> bool {
         self.os.firmware.as_deref() == Some("efi")
