@@ -304,6 +304,10 @@ fn hints(error: &LibvirtError) -> &'static [&'static str] {
         }
         Cause::BadXml => &["this is a bug of kvmctl; please report it with the output of `-v`"],
         Cause::DiskFull => &["free some space; `kvmctl images prune` removes unused images"],
+        // libvirt chooses a firmware when a domain is defined.
+        _ if error.message.contains("'efi' firmware") => {
+            &["install the UEFI firmware on the host: apt-get install ovmf"]
+        }
         Cause::Agent => &["install and start qemu-guest-agent in the guest"],
         _ => &[],
     }

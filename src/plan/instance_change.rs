@@ -74,6 +74,11 @@ impl NicSteps {
     }
 }
 
+/// Returns the command that makes an instance anew, for what cannot be changed in place.
+pub fn remake_command(key: &ObjectKey) -> String {
+    format!("kvmctl delete {key} && kvmctl apply -f FILE")
+}
+
 /// Plans the change of an existing instance.
 ///
 /// # Errors
@@ -119,7 +124,10 @@ pub fn change(
         steps.push(Step::Forward(new.spec.ports.clone()));
     }
     if new.spec.accelerator != old.spec.accelerator {
-        notes.push("the accelerator is chosen anew when the instance is made again".to_owned());
+        notes.push(format!(
+            "spec.accelerator: it runs as it was made until it is made anew, with a new disk: {}",
+            remake_command(&key)
+        ));
     }
     let mut stages: Vec<Vec<Step>> = steps.into_iter().map(|s| vec![s]).collect();
     stages.extend(nics.stages());

@@ -84,6 +84,7 @@ fn upload_once(
         }
         volume.delete()?;
     }
+    check_room(pool, staged.size())?;
     // Without root's rights even the owner could not write a read-only file through libvirt.
     let mode = if world.host()?.is_session() {
         "0600"
@@ -110,6 +111,23 @@ fn upload_once(
     // libvirt knows the volume as raw, as it was made; the content says what it is.
     pool.refresh()?;
     Ok(())
+}
+
+/// Refuses what the pool has no room for: libvirtd 11.3 dies when a disk is full in the middle of an
+/// upload, and the networks and pools of the whole host with it.
+fn check_room(pool: &Pool, size: u64) -> Result<()> {
+    let available = pool.info()?.available;
+    if size < available {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    Err(Error::failed(format!(
+        "pool {:?} is full: {} MiB are free, the image needs {}",
+        pool.name,
+        available >> 20,
+        mib(size)
+    ))
+    .hint("kvmctl images prune"))
 }
 
 fn write_sidecar(pool: &Pool, record: &ImageRecord) -> Result<()> {

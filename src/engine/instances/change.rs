@@ -15,7 +15,7 @@ use crate::api::{Instance, InstanceSpec, Kind, Name, ObjectKey, ObjectMeta, Repo
 use crate::error::{Error, Result};
 use crate::libvirt::Domain;
 use crate::observe::World;
-use crate::plan::instance_change::{NicSteps, Refused, Side, change};
+use crate::plan::instance_change::{NicSteps, Refused, Side, change, remake_command};
 use crate::plan::{ObjectPlan, Outcome};
 use crate::store::{InstanceRecord, LastApplied};
 
@@ -208,12 +208,14 @@ fn plan_update(
     let root = prepare::volume(&world.settings().pool, &record.name, record.uid, "qcow2");
     let running = domain.state()?.is_active();
     change(key.clone(), old, new, root, running, nics).map_err(|refused: Refused| {
-        let hint = "delete the instance and apply again, to make it anew";
         Error::conflict(format!(
             "The Instance {:?} is invalid: {refused}",
             key.name.as_str()
         ))
-        .hint(hint)
+        .hint(format!(
+            "to make it anew, with a new disk: {}",
+            remake_command(key)
+        ))
     })
 }
 

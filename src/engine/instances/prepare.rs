@@ -4,7 +4,7 @@ use crate::api::{
     Accelerator, EnvName, Firmware, Instance, InstanceSpec, Name, NetworkAttachment, Uid,
 };
 use crate::cloudinit::{EnvEntry, HostKey, SeedInput, SeedNic};
-use crate::error::{Error, Result, did_you_mean};
+use crate::error::{Error, Kind as ErrorKind, Result, did_you_mean};
 use crate::libvirt::xml::instance::{DiskParams, DomainParams, NicParams};
 use crate::manifest;
 use crate::observe::{NetworkFacts, StoredImage, World};
@@ -72,6 +72,7 @@ impl Prepared {
         let networks = networks::look_up(world, networks::wanted(world, &spec)?)?;
         let env = env(world, &spec)?;
         let decision = accelerator::choose(world, &spec)?;
+        tpm(world, &spec)?;
         let wanted = spec.image.as_deref().ok_or_else(|| {
             Error::usage("spec.image: not set").hint("kvmctl images list shows what there is")
         })?;
@@ -319,6 +320,17 @@ fn env(world: &World, spec: &InstanceSpec) -> Result<Vec<EnvEntry>> {
             }
         })
         .collect()
+}
+
+/// Refuses a TPM that the host cannot emulate.
+fn tpm(world: &World, spec: &InstanceSpec) -> Result<()> {
+    if !spec.tpm.unwrap_or(false) || world.host()?.domain_capabilities()?.has_tpm() {
+        return Ok(());
+    }
+    let what = "spec.tpm: the host cannot emulate a TPM: swtpm is not installed there";
+    Err(Error::new(ErrorKind::Unavailable, what)
+        .hint("apt-get install swtpm swtpm-tools")
+        .hint("leave the TPM out"))
 }
 
 fn firmware(spec: &InstanceSpec, image: &StoredImage) -> Firmware {
