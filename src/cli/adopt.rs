@@ -4,9 +4,10 @@ use clap::Args;
 
 use super::context::Ctx;
 use super::targets::Targets;
-use crate::api::{Kind, ObjectKey};
+use crate::api::{Kind, Name, ObjectKey};
 use crate::engine;
 use crate::error::{Error, Result};
+use crate::shell::shell_words;
 
 /// Which domains.
 #[derive(Debug, Clone, Args)]
@@ -29,11 +30,27 @@ pub(crate) fn forget(ctx: &Ctx, noun: Option<Kind>, args: AdoptArgs) -> Result<(
 }
 
 fn instances(noun: Option<Kind>, args: &AdoptArgs, verb: &str) -> Result<Vec<ObjectKey>> {
-    let keys = Targets::parse(noun, &args.targets, verb)?.named()?;
+    let keys = Targets::parse(noun, &args.targets, verb)
+        .map_err(|e| renaming(e, &args.targets))?
+        .named()?;
     match keys.iter().find(|k| k.kind != Kind::Instance) {
         Some(other) => Err(Error::usage(format!(
             "{other} cannot be adopted or forgotten: only instances can"
         ))),
         None => Ok(keys),
+    }
+}
+
+/// libvirt takes names that kvmctl does not; such a domain gets another first.
+fn renaming(error: Error, targets: &[String]) -> Error {
+    let mut names = targets
+        .iter()
+        .map(|t| t.split_once('/').map_or(&**t, |(_, name)| name));
+    match names.find(|name| Name::new(*name).is_err()) {
+        Some(odd) => {
+            let odd = shell_words(&[odd]);
+            error.hint(format!("virsh domrename {odd} NEW-NAME"))
+        }
+        None => error,
     }
 }

@@ -216,6 +216,9 @@ fn note_unmanaged(ctx: &Ctx, found: &Found, args: &GetArgs, request: &PrintReque
         .groups
         .iter()
         .any(|g| g.kind == Kind::Instance && g.objects.is_empty());
+    if args.all && request.is_table() {
+        tell_odd_names(ctx, &found.groups);
+    }
     if args.all || !empty_instances || !request.is_table() {
         return Ok(());
     }
@@ -231,6 +234,22 @@ fn note_unmanaged(ctx: &Ctx, found: &Found, args: &GetArgs, request: &PrintReque
         ));
     }
     Ok(())
+}
+
+/// A domain whose name kvmctl cannot say stands in the list as its UUID.
+fn tell_odd_names(ctx: &Ctx, groups: &[Group]) {
+    for object in groups.iter().flat_map(|g| &g.objects) {
+        let Object::Instance(instance) = object else {
+            continue;
+        };
+        let status = instance.status.as_ref().filter(|s| !s.managed);
+        if let (Some(name), Some(told)) = (
+            &instance.metadata.name,
+            status.and_then(|s| s.message.as_ref()),
+        ) {
+            ctx.ui().status(&format!("{name}: {told}"));
+        }
+    }
 }
 
 /// One missing object is the error; several are printed and summed up.

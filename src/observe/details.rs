@@ -55,7 +55,7 @@ impl World {
 
     fn instance_details(&self, key: &ObjectKey) -> Result<Option<InstanceDetails>> {
         let host = self.host()?;
-        let domain = match host.domain(key.name.as_str()) {
+        let domain = match super::foreign::domain_named(host, &key.name) {
             Ok(domain) => domain,
             Err(e) if e.is_not_found() => return Ok(None),
             Err(e) => return Err(e.into()),

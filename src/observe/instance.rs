@@ -1,5 +1,6 @@
 //! Looking at one instance: its record, its domain, and, where it is booting, what the guest says.
 
+use super::foreign;
 use super::index::accelerator_of;
 use super::phase::{Begun, phase_of, ready_condition};
 use super::world::{World, not_found};
@@ -20,7 +21,7 @@ impl World {
     pub fn instance(&self, name: &Name) -> Result<Instance> {
         let intents = self.intents()?;
         let begun = intents.into_values().find(|b| b.intent.name == *name);
-        match self.host()?.domain(name.as_str()) {
+        match foreign::domain_named(self.host()?, name) {
             Ok(domain) => {
                 self.instance_of_domain(&domain, begun.filter(|b| b.intent.uid == domain.uid()))
             }
@@ -60,14 +61,15 @@ impl World {
             None => None,
         };
         let verdict = self.verdict_of(domain)?;
-        let name = Name::new(domain.name())
-            .or_else(|_| Name::new(uid.to_string()))
-            .map_err(|e| crate::error::Error::failed(e.to_string()))?;
+        let name = foreign::name_of(domain.name(), uid)
+            .ok_or_else(|| crate::error::Error::failed(format!("{uid} is no name")))?;
         let mut instance = match (&record, &metadata) {
             (Some(record), _) => of_record(record),
-            (None, Some(metadata)) => of_metadata(name, metadata),
-            (None, None) => instance_of_record(name, uid, InstanceSpec::default()),
+            (None, Some(metadata)) => of_metadata(name.clone(), metadata),
+            (None, None) => instance_of_record(name.clone(), uid, InstanceSpec::default()),
         };
+        // A domain that was renamed by hand keeps its files, and goes by its new name.
+        instance.metadata.name = Some(name);
         instance.metadata.deletion_timestamp =
             begun.as_ref().and_then(|b| b.intent.deletion_timestamp);
         instance.status =
@@ -97,7 +99,8 @@ impl World {
         };
         let message = begun
             .and_then(|b| b.message())
-            .or_else(|| verdict.as_ref().and_then(|v| v.message.clone()));
+            .or_else(|| verdict.as_ref().and_then(|v| v.message.clone()))
+            .or_else(|| foreign::advice(domain.name()));
         Ok(InstanceStatus {
             phase,
             reason: reason.clone(),
@@ -105,7 +108,10 @@ impl World {
             managed: metadata.is_some(),
             address,
             addresses,
-            conditions: conditions(phase, reason.as_deref(), verdict.as_ref()),
+            conditions: match metadata {
+                Some(_) => conditions(phase, reason.as_deref(), verdict.as_ref()),
+                None => vec![foreign::ready_of(phase, reason.as_deref())],
+            },
             accelerator: Some(accelerator_of(&xml)),
             cpus: Some(xml.cpus()),
             memory: xml.memory_bytes().and_then(Quantity::from_bytes),

@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::instance::{instance_of_record, pending};
+use super::foreign::unmanaged;
+use super::instance::pending;
 use super::phase::{Begun, phase_of, ready_condition};
 use super::world::{Depth, Scope, World};
 use crate::api::{
-    API_VERSION, Instance, InstanceSpec, InstanceStatus, Kind, Name, NetworkAttachment, ObjectMeta,
-    Uid,
+    API_VERSION, Instance, InstanceSpec, InstanceStatus, Kind, NetworkAttachment, ObjectMeta, Uid,
 };
 use crate::error::Result;
 use crate::libvirt::DomainBrief;
@@ -126,28 +126,4 @@ fn from_row(brief: &DomainBrief, row: &IndexRow, begun: Option<&Begun>) -> Insta
             observed_generation: Some(row.generation),
         }),
     }
-}
-
-/// A domain that is not ours, as far as a listing shows it.
-fn unmanaged(brief: &DomainBrief) -> Option<Instance> {
-    // A name that is none of ours cannot be addressed by kvmctl; virsh can.
-    let name = Name::new(brief.name.as_str()).ok()?;
-    let mut instance = instance_of_record(name, brief.uid, InstanceSpec::default());
-    let (phase, reason) = phase_of(brief.state, None, None);
-    instance.status = Some(InstanceStatus {
-        phase,
-        reason: reason.clone(),
-        message: None,
-        managed: false,
-        address: None,
-        addresses: Vec::new(),
-        conditions: vec![ready_condition(phase, reason.as_deref(), None)],
-        accelerator: None,
-        cpus: None,
-        memory: None,
-        disk: None,
-        cloud_init: None,
-        observed_generation: None,
-    });
-    Some(instance)
 }

@@ -7,6 +7,7 @@ use super::phase::ready_condition;
 use super::world::World;
 use crate::api::{Instance, InstanceStatus, Name, Phase, Uid};
 use crate::error::Result;
+use crate::libvirt::Domain;
 use crate::store::InstanceRecord;
 
 /// Why such an instance is Failed.
@@ -43,8 +44,33 @@ impl World {
 
     /// Looks a lost instance up by its name.
     pub(super) fn lost_named(&self, name: &Name) -> Result<Option<Instance>> {
-        let record = self.store_for_reading()?.instance_named(name)?;
-        Ok(record.as_ref().map(lost_one))
+        Ok(self.lost_record(name)?.as_ref().map(lost_one))
+    }
+
+    /// Returns the record of an instance whose domain is nowhere. A domain that was renamed by hand is
+    /// somewhere: its instance goes by the new name, and what belongs to it is no remnant.
+    ///
+    /// # Errors
+    /// What the store or libvirt refuses.
+    pub(crate) fn lost_record(&self, name: &Name) -> Result<Option<InstanceRecord>> {
+        for record in self.store_for_reading()?.instances_named(name)? {
+            if self.domain_of(record.uid)?.is_none() {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the domain with an identity, whatever its name.
+    ///
+    /// # Errors
+    /// What libvirt refuses.
+    pub(crate) fn domain_of(&self, uid: Uid) -> Result<Option<Domain>> {
+        match self.host()?.domain_by_uid(uid) {
+            Ok(domain) => Ok(Some(domain)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 }
 

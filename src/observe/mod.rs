@@ -6,6 +6,7 @@
 
 mod details;
 pub mod doctor;
+mod foreign;
 mod forwards;
 mod images;
 mod index;

@@ -259,22 +259,15 @@ impl Store {
         Ok(dir.full(&rel))
     }
 
-    /// Finds an instance by name: by the index, else by reading every record.
+    /// Finds the records of instances that were made with a name: several, where domains were renamed
+    /// by hand.
     ///
     /// # Errors
     /// When a record cannot be read.
-    pub fn instance_named(&self, name: &Name) -> Result<Option<InstanceRecord>> {
-        let index = self.load_index();
-        let known = index.rows.iter().find(|(_, row)| row.name == *name);
-        if let Some((uid, _)) = known
-            && let Some(record) = self.get::<InstanceRecord>(uid)?
-            && record.name == *name
-        {
-            return Ok(Some(record));
-        }
+    pub fn instances_named(&self, name: &Name) -> Result<Vec<InstanceRecord>> {
         let mut all = self.all::<InstanceRecord>()?;
-        let found = all.iter().position(|record| record.name == *name);
-        Ok(found.map(|at| all.swap_remove(at)))
+        all.retain(|record| record.name == *name);
+        Ok(all)
     }
 }
 

@@ -63,14 +63,17 @@ fn a_record_comes_back_byte_equal_and_goes() {
     let web = record("web");
     store.put(&web).unwrap();
     assert_eq!(store.get::<InstanceRecord>(&web.uid).unwrap().unwrap(), web);
-    assert_eq!(store.instance_named(&name("web")).unwrap().unwrap(), web);
+    assert_eq!(
+        store.instances_named(&name("web")).unwrap(),
+        std::slice::from_ref(&web)
+    );
     assert_eq!(
         store.all::<InstanceRecord>().unwrap(),
         std::slice::from_ref(&web)
     );
     assert!(store.remove::<InstanceRecord>(&web.uid).unwrap());
     assert!(!store.remove::<InstanceRecord>(&web.uid).unwrap());
-    assert_eq!(store.instance_named(&name("web")).unwrap(), None);
+    assert_eq!(store.instances_named(&name("web")).unwrap(), []);
 }
 
 #[test]

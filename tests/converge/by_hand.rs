@@ -99,3 +99,58 @@ fn an_instance_undefined_by_hand_is_told_and_can_be_deleted() {
     place.delete(&name).ok();
     place.is_as(&before, "after the second deletion");
 }
+
+#[test]
+fn a_domain_renamed_by_hand_goes_by_its_new_name_and_keeps_its_disk() {
+    let place = Place::new("rename", 27);
+    let (old, new) = (place.named("old"), place.named("new"));
+    let before = place.traces();
+    place
+        .run(&["apply", "-f", &place.manifest(&old, ""), "--wait=false"])
+        .ok();
+    let uid = place.virsh(&["domuuid", &old]).ok().text().to_owned();
+    let disk = place.pool().join(format!("{old}.{}.qcow2", &uid[..8]));
+    place.virsh(&["destroy", &old]).ok();
+    place.virsh(&["domrename", &old, &new]).ok();
+
+    place.run(&["get", "instance", &old]).code(4);
+    place.delete(&old).code(4);
+    assert!(
+        disk.exists(),
+        "what is left of the old name is the new one's disk"
+    );
+    let printed = place.run(&["get", "instances", "-o", "yaml"]).ok().stdout;
+    let printed = place.file("printed.yaml", &printed);
+    place
+        .run(&["apply", "-f", &printed])
+        .ok()
+        .prints("unchanged");
+    place.run(&["instances", "start", &new, "--no-wait"]).ok();
+    place.delete(&new).ok();
+    place.is_as(&before, "after the deletion");
+}
+
+#[test]
+fn a_mark_taken_away_by_hand_is_given_back_with_all_that_is_known() {
+    let place = Place::new("mark", 28);
+    let name = place.named("web");
+    let before = place.traces();
+    place
+        .run(&["apply", "-f", &place.manifest(&name, ""), "--wait=false"])
+        .ok();
+    let metadata = [
+        "metadata",
+        &name,
+        "--uri",
+        "https://kvmctl.dev/ns/v1",
+        "--remove",
+    ];
+    for config in ["--config", "--live"] {
+        place.virsh(&[&metadata[..], &[config]].concat()).ok();
+    }
+    place.delete(&name).code(5).says("kvmctl adopt");
+    place.run(&["adopt", "instance", &name]).ok();
+    assert_eq!(place.field(&name, ".spec.image"), "tiny");
+    place.delete(&name).ok();
+    place.is_as(&before, "after the deletion");
+}

@@ -82,6 +82,26 @@ fn power_goes_both_ways() {
 }
 
 #[test]
+fn a_domain_with_a_name_that_is_none_of_ours_is_listed_with_what_to_do() {
+    let (daemon, env) = start();
+    let xml = "<domain type='test'><name>Win_10 é</name><memory>65536</memory>\
+        <os><type>hvm</type></os></domain>";
+    let file = env.file("odd.xml", xml).display().to_string();
+    daemon.virsh(&["define", &file]);
+    let uid = daemon.virsh(&["domuuid", "Win_10 é"]).trim().to_owned();
+    env.kvmctl(["get", "instances", "--all"])
+        .ok()
+        .prints(&uid)
+        .says("virsh domrename 'Win_10 é' NEW-NAME");
+    env.kvmctl(["describe", "instance", &uid])
+        .ok()
+        .prints("Win_10 é");
+    env.kvmctl(["adopt", "instance", "Win_10 é"])
+        .code(2)
+        .says("virsh domrename 'Win_10 é' NEW-NAME");
+}
+
+#[test]
 fn secrets_are_kept_and_never_printed() {
     let (_daemon, env) = start();
     let file = env.file(

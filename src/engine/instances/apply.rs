@@ -151,7 +151,7 @@ pub(super) fn existing(world: &World, key: &ObjectKey) -> Result<Existing> {
             let record = super::record_of(world, &domain)?;
             Ok(Existing::Whole(Box::new(record), domain))
         }
-        None if store.instance_named(&key.name)?.is_some() => Err(domain_removed(key)),
+        None if world.lost_record(&key.name)?.is_some() => Err(domain_removed(key)),
         None => Ok(Existing::Nothing),
     }
 }

@@ -141,9 +141,8 @@ fn has(record: &InstanceRecord, wanted: &NetworkAttachment) -> bool {
 }
 
 fn address_note(world: &World, key: &ObjectKey, network: &str) -> Result<Option<String>> {
-    let record = world.store_for_reading()?.instance_named(&key.name)?;
-    let nics = record.into_iter().flat_map(|r| r.nics);
-    let nic = nics.into_iter().find(|nic| nic.network == network);
+    let record = super::record_of(world, &super::lifecycle::find(world, key)?)?;
+    let nic = record.nics.into_iter().find(|nic| nic.network == network);
     Ok(nic.map(|nic| match nic.ip {
         Some(ip) => format!("interface {} has {ip} in network {network}", nic.mac),
         None => format!(

@@ -94,7 +94,7 @@ fn edit_as_far_as(
             (Box::new(super::record_of(world, &domain)?), domain)
         }
     };
-    let mut instance = super::instance_of(&record);
+    let mut instance = super::instance_of(&record, &key.name);
     change(&mut instance, &record)?;
     let options = ApplyOptions {
         mode: ApplyMode::Replace,

@@ -179,8 +179,11 @@ fn find(world: &World, key: &ObjectKey) -> Result<Found> {
             }
             Err(error) => return Err(error),
         },
-        (None, Some(intent)) => intent.uid,
-        (None, None) => match store.instance_named(&key.name)? {
+        (None, Some(intent)) => match world.domain_of(intent.uid)? {
+            Some(renamed) => return Err(goes_by(key, renamed.name())),
+            None => intent.uid,
+        },
+        (None, None) => match world.lost_record(&key.name)? {
             Some(record) => record.uid,
             None => {
                 let briefs = world.host()?.domain_briefs()?;
@@ -202,6 +205,16 @@ fn find(world: &World, key: &ObjectKey) -> Result<Found> {
         record,
         intent: intent.filter(|i| i.uid == uid),
     })
+}
+
+/// Words that a domain was renamed by hand since something was begun on it.
+fn goes_by(key: &ObjectKey, name: &str) -> Error {
+    Error::not_found(format!(
+        "{} {:?} not found: its domain is named {name:?} now",
+        key.kind,
+        key.name.as_str()
+    ))
+    .hint(format!("kvmctl delete instance {name}"))
 }
 
 fn facts(world: &World, key: &ObjectKey, found: &Found) -> Result<Facts> {

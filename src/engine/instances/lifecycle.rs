@@ -128,7 +128,7 @@ pub(in crate::engine) fn find(world: &World, key: &ObjectKey) -> Result<Domain> 
         Ok(domain) => Ok(domain),
         Err(e) if e.is_not_found() => {
             let begun = world.intents()?;
-            let known = world.store_for_reading()?.instance_named(&key.name)?;
+            let known = world.lost_record(&key.name)?;
             if known.is_some_and(|record| !begun.contains_key(&record.uid)) {
                 return Err(domain_removed(key));
             }

@@ -137,8 +137,10 @@ pub fn adopt(world: &World, key: &ObjectKey) -> Result<Outcome> {
         .map_err(|e| not_there(e, key))?;
     let uid = domain.uid();
     let ours = domain.metadata_config()?.is_some_and(|m| m.uid == uid);
-    if ours && world.store()?.get::<InstanceRecord>(&uid)?.is_some() {
-        return Ok(Outcome::Unchanged);
+    match world.store()?.get::<InstanceRecord>(&uid)? {
+        Some(_) if ours => return Ok(Outcome::Unchanged),
+        Some(record) => return readopt(world, key, &domain, &record),
+        None => {}
     }
     let xml = domain.definition()?;
     let spec = InstanceSpec {
@@ -166,6 +168,21 @@ pub fn adopt(world: &World, key: &ObjectKey) -> Result<Outcome> {
         "Adopted",
         "the domain is managed by kvmctl from now on",
     );
+    Ok(Outcome::Adopted)
+}
+
+/// Gives a domain back the mark that somebody took away: what the record knows of it still holds.
+fn readopt(
+    world: &World,
+    key: &ObjectKey,
+    domain: &Domain,
+    record: &InstanceRecord,
+) -> Result<Outcome> {
+    let metadata = of(record)?;
+    write(domain, &metadata)?;
+    rebuild::save(world, record, &metadata)?;
+    let told = "the domain has its mark again";
+    note(world, key, Some(record.uid), "Adopted", told);
     Ok(Outcome::Adopted)
 }
 

@@ -45,7 +45,7 @@ pub use refresh::{recheck, refresh_ready};
 pub use sides::Sides;
 pub(super) use sides::{manifest_of, sides};
 
-use crate::api::{API_VERSION, Instance, ObjectMeta};
+use crate::api::{API_VERSION, Instance, Name, ObjectMeta};
 use crate::error::Result;
 use crate::libvirt::Domain;
 use crate::observe::World;
@@ -88,13 +88,13 @@ fn seed_input_of(world: &World, record: &InstanceRecord) -> Result<crate::cloudi
     Ok(input)
 }
 
-/// Returns an instance as its record has it.
-fn instance_of(record: &InstanceRecord) -> Instance {
+/// Returns an instance as its record has it, by the name that its domain has now.
+fn instance_of(record: &InstanceRecord, name: &Name) -> Instance {
     Instance {
         api_version: API_VERSION.to_owned(),
         kind: "Instance".to_owned(),
         metadata: ObjectMeta {
-            name: Some(record.name.clone()),
+            name: Some(name.clone()),
             labels: record.labels.clone(),
             annotations: record.annotations.clone(),
             ..ObjectMeta::default()

@@ -41,13 +41,13 @@ pub(crate) fn sides(world: &World, instance: &Instance) -> Result<Sides> {
             let mut wanted = instance.clone();
             unmask(&mut wanted.spec, Some(&record.spec))?;
             let merged = Desired::merged(&record, &wanted)?;
-            let mut after = super::instance_of(&record);
+            let mut after = super::instance_of(&record, &key.name);
             after.spec = merged.spec;
             after.metadata.labels = merged.labels;
             after.metadata.annotations = merged.annotations;
             Ok(Sides {
                 name: key.to_string(),
-                live: text(&super::instance_of(&record)),
+                live: text(&super::instance_of(&record, &key.name)),
                 wanted: text(&after),
             })
         }
@@ -67,7 +67,7 @@ pub(crate) fn manifest_of(world: &World, key: &ObjectKey) -> Result<Instance> {
     let domain = super::lifecycle::find(world, key)?;
     metadata::owned(&domain, key)?;
     let record = super::record_of(world, &domain)?;
-    let mut instance = super::instance_of(&record);
+    let mut instance = super::instance_of(&record, &key.name);
     // By its identity a manifest without an image is known to be of one that was adopted.
     instance.metadata.uid = record.adopted.then_some(record.uid);
     Ok(instance)
