@@ -69,7 +69,8 @@ pub struct InstanceDetails {
     pub nics: Vec<NicDetail>,
     /// The seed.
     pub seed: Option<SeedDetail>,
-    /// Port forwards that are in force, as `0.0.0.0:8080 -> 192.168.122.5:80/tcp`.
+    /// Port forwards that lead to it, each with how it is and which leg of it is broken:
+    /// `*:8080/tcp -> 192.168.122.5:80: Active, the guest answers`.
     pub forwards: Vec<String>,
     /// Facts of the host: URI, machine type, firmware, serial log, in the order to be shown.
     pub host: Vec<(String, String)>,

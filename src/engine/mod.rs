@@ -21,6 +21,8 @@ pub mod probe;
 pub mod rebuild;
 pub mod reconcile;
 mod references;
+mod replug;
+mod reservations;
 pub mod setup;
 mod signal;
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
-use super::{forwards, instances};
+use super::{forwards, instances, replug, reservations};
 use crate::api::{API_VERSION, Instance, ObjectKey, ObjectMeta, Reporter, Uid};
 use crate::error::{Error, Result};
 use crate::observe::World;
@@ -47,6 +47,8 @@ pub fn check(world: &World) -> Result<Vec<Finding>> {
         })
         .collect();
     findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
+    findings.extend(replug::check(world)?);
+    findings.extend(reservations::check(world)?);
     findings.extend(forwards::check(world)?);
     Ok(findings)
 }
@@ -72,6 +74,8 @@ pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
     }
     findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
     findings.extend(free_slots(world)?);
+    findings.extend(replug::mend(world)?);
+    findings.extend(reservations::mend(world)?);
     findings.extend(forwards::mend(world, reporter)?);
     Ok(findings)
 }

@@ -10,6 +10,7 @@ pub mod ports;
 mod qemu_img;
 mod routes;
 mod ssh;
+pub mod taps;
 mod terminal;
 
 pub use command::{HostError, Output, Tool};

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::api::Protocol;
 
@@ -124,6 +125,26 @@ pub fn try_bind(protocol: Protocol, address: Option<IpAddr>, port: u16) -> io::R
     }
 }
 
+/// What came of knocking at a port of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knock {
+    /// Somebody listens.
+    Answered,
+    /// The guest is there, and nobody listens.
+    Refused,
+    /// Nothing came back.
+    Silence,
+}
+
+/// Knocks at a TCP port.
+pub fn knock(address: Ipv4Addr, port: u16, patience: Duration) -> Knock {
+    match TcpStream::connect_timeout(&SocketAddr::new(address.into(), port), patience) {
+        Ok(_) => Knock::Answered,
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => Knock::Refused,
+        Err(_) => Knock::Silence,
+    }
+}
+
 /// Returns the ports that the kernel gives to outgoing connections
 /// (`net.ipv4.ip_local_port_range`).
 pub fn ephemeral() -> (u16, u16) {
@@ -169,8 +190,12 @@ mod tests {
         let pid = std::process::id();
         let program = program(ours.inode).unwrap();
         assert!(program.contains(&format!("pid {pid}")), "{program}");
+        let here = Ipv4Addr::LOCALHOST;
+        assert_eq!(knock(here, port, Duration::from_secs(5)), Knock::Answered);
         let taken = try_bind(Protocol::Tcp, None, port).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        drop(socket);
+        assert_eq!(knock(here, port, Duration::from_secs(5)), Knock::Refused);
         assert!(try_bind(Protocol::Udp, "127.0.0.1".parse().ok(), port).is_ok());
         let elsewhere = try_bind(Protocol::Tcp, "192.0.2.1".parse().ok(), port).unwrap_err();
         assert_eq!(elsewhere.kind(), io::ErrorKind::AddrNotAvailable);

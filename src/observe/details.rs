@@ -69,6 +69,7 @@ impl World {
             seed: seed(&xml, record.as_ref()),
             ..InstanceDetails::default()
         };
+        details.forwards = self.legs(&key.name, domain.state()?.is_active())?;
         details.host = facts(host, &domain, &xml);
         Ok(Some(details))
     }

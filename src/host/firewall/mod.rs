@@ -21,7 +21,7 @@ mod present;
 mod roundtrip_tests;
 mod rule;
 mod ruleset;
-mod tools;
+pub(in crate::host) mod tools;
 mod words;
 
 use std::time::Duration;

@@ -26,13 +26,13 @@ const TRY_AGAIN: i32 = 4;
 
 /// Runs the tools.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tools {
-    pub(super) privilege: Privilege,
+pub(in crate::host) struct Tools {
+    pub(in crate::host) privilege: Privilege,
 }
 
 impl Tools {
     /// Runs a tool; `None` where there is none of that name.
-    pub(super) fn run_if_there(
+    pub(in crate::host) fn run_if_there(
         self,
         name: &str,
         package: &'static str,

@@ -38,11 +38,15 @@ impl World {
                 "the guests of {uri} have no network that could be reached"
             )));
         }
-        let privilege = match self.settings().privilege {
+        Ok(Carrier::Firewall(Firewall::new(self.privilege())))
+    }
+
+    /// Returns how the host's tools get the rights they need.
+    pub const fn privilege(&self) -> firewall::Privilege {
+        match self.settings().privilege {
             Privilege::None => firewall::Privilege::Own,
             Privilege::Sudo => firewall::Privilege::Sudo,
-        };
-        Ok(Carrier::Firewall(Firewall::new(privilege)))
+        }
     }
 
     /// Returns the firewall that forwards are made in, if the caller may change it; asked before

@@ -20,7 +20,7 @@ pub(super) fn body(doc: &mut Doc, o: &Instance, described: &Described, now: Time
     doc.section("Interfaces", nics(&details.nics));
     doc.list("Ports", o.spec.ports.iter().map(ToString::to_string));
     if !details.forwards.is_empty() {
-        doc.list("Forwards in force", details.forwards.clone());
+        doc.list("Forwards", details.forwards.clone());
     }
     boot(doc, o, details);
     conditions(doc, o, now);
