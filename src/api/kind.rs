@@ -19,6 +19,8 @@ pub enum Kind {
     InstanceType,
     /// A base image in a pool.
     Image,
+    /// A libvirt network.
+    Network,
     /// A virtual machine.
     Instance,
     /// A port of the host for a port of an instance.
@@ -72,6 +74,15 @@ pub const KINDS: &[KindInfo] = &[
         aliases: &["image", "img"],
         short_names: &["img"],
         about: "Base images that instances boot from",
+    },
+    KindInfo {
+        kind: Kind::Network,
+        name: "Network",
+        singular: "network",
+        plural: "net",
+        aliases: &["nets", "network", "networks"],
+        short_names: &[],
+        about: "Networks that instances are plugged into",
     },
     KindInfo {
         kind: Kind::Instance,

@@ -4,6 +4,7 @@
 //! [`Quantity`] cannot be negative. No module below does I/O, and none knows clap, libvirt or the
 //! store, so that every other layer may depend on this one.
 
+mod cidr;
 mod condition;
 mod details;
 mod forward;
@@ -13,6 +14,7 @@ mod instance_type;
 mod kind;
 mod meta;
 mod name;
+mod network;
 mod object;
 mod port;
 mod quantity;
@@ -20,6 +22,7 @@ mod report;
 mod secret;
 mod span;
 
+pub use cidr::{AddressRange, Cidr, Cidr6, InvalidCidr};
 pub use condition::{Condition, ConditionStatus};
 pub use details::{
     Described, DiskDetail, EventLevel, EventLine, InstanceDetails, NicDetail, SeedDetail,
@@ -35,6 +38,10 @@ pub use instance_type::{BUILT_IN_TYPES, InstanceType, InstanceTypeSpec, Size, bu
 pub use kind::{KINDS, Kind, KindInfo};
 pub use meta::{API_VERSION, ObjectMeta, OwnerReference, Timestamp, Uid};
 pub use name::{EnvName, InvalidName, LabelKey, LabelValue, Name};
+pub use network::{
+    AttachedInterface, DhcpSpec, LeaseStatus, Network, NetworkMode, NetworkPhase, NetworkSpec,
+    NetworkStatus, ReservationStatus, SlotStatus,
+};
 pub use object::{Object, ObjectKey};
 pub use port::{InvalidPort, PortMapping, Protocol};
 pub use quantity::{InvalidQuantity, Quantity};

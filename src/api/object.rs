@@ -11,6 +11,7 @@ use super::instance_type::InstanceType;
 use super::kind::Kind;
 use super::meta::ObjectMeta;
 use super::name::Name;
+use super::network::Network;
 use super::secret::Secret;
 
 /// An object of any kind.
@@ -21,6 +22,8 @@ pub enum Object {
     Instance(Box<Instance>),
     /// A base image.
     Image(Box<Image>),
+    /// A network.
+    Network(Box<Network>),
     /// A named size.
     InstanceType(Box<InstanceType>),
     /// A set of secret values.
@@ -58,6 +61,7 @@ impl Object {
         match self {
             Self::Instance(_) => Kind::Instance,
             Self::Image(_) => Kind::Image,
+            Self::Network(_) => Kind::Network,
             Self::InstanceType(_) => Kind::InstanceType,
             Self::Secret(_) => Kind::Secret,
             Self::PortForward(_) => Kind::PortForward,
@@ -69,6 +73,7 @@ impl Object {
         match self {
             Self::Instance(o) => &o.metadata,
             Self::Image(o) => &o.metadata,
+            Self::Network(o) => &o.metadata,
             Self::InstanceType(o) => &o.metadata,
             Self::Secret(o) => &o.metadata,
             Self::PortForward(o) => &o.metadata,
@@ -80,6 +85,7 @@ impl Object {
         match self {
             Self::Instance(o) => &mut o.metadata,
             Self::Image(o) => &mut o.metadata,
+            Self::Network(o) => &mut o.metadata,
             Self::InstanceType(o) => &mut o.metadata,
             Self::Secret(o) => &mut o.metadata,
             Self::PortForward(o) => &mut o.metadata,
@@ -102,6 +108,12 @@ impl From<Instance> for Object {
 impl From<Image> for Object {
     fn from(o: Image) -> Self {
         Self::Image(Box::new(o))
+    }
+}
+
+impl From<Network> for Object {
+    fn from(o: Network) -> Self {
+        Self::Network(Box::new(o))
     }
 }
 

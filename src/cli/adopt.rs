@@ -1,4 +1,4 @@
-//! `adopt` and `forget`: whose a domain is.
+//! `adopt` and `forget`: whose a domain or network is.
 
 use clap::Args;
 
@@ -9,36 +9,30 @@ use crate::engine;
 use crate::error::{Error, Result};
 use crate::shell::shell_words;
 
-/// Which domains.
+/// Which domains and networks.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AdoptArgs {
-    /// Objects: instance NAME… or instance/NAME…
+    /// Objects: instance NAME…, network NAME… or instance/NAME…
     #[arg(value_name = "TARGET", required = true)]
     targets: Vec<String>,
 }
 
-/// Writes our mark into domains that were made by hand.
+/// Writes our mark into what was made by hand.
 pub(crate) fn adopt(ctx: &Ctx, noun: Option<Kind>, args: AdoptArgs) -> Result<()> {
-    let keys = instances(noun, &args, "adopt")?;
+    let keys = keys(noun, &args, "adopt")?;
     ctx.change(keys, false, |world, key, _| engine::adopt(world, key))
 }
 
 /// Removes our mark, and nothing else.
 pub(crate) fn forget(ctx: &Ctx, noun: Option<Kind>, args: AdoptArgs) -> Result<()> {
-    let keys = instances(noun, &args, "forget")?;
+    let keys = keys(noun, &args, "forget")?;
     ctx.change(keys, false, |world, key, _| engine::forget(world, key))
 }
 
-fn instances(noun: Option<Kind>, args: &AdoptArgs, verb: &str) -> Result<Vec<ObjectKey>> {
-    let keys = Targets::parse(noun, &args.targets, verb)
+fn keys(noun: Option<Kind>, args: &AdoptArgs, verb: &str) -> Result<Vec<ObjectKey>> {
+    Targets::parse(noun, &args.targets, verb)
         .map_err(|e| renaming(e, &args.targets))?
-        .named()?;
-    match keys.iter().find(|k| k.kind != Kind::Instance) {
-        Some(other) => Err(Error::usage(format!(
-            "{other} cannot be adopted or forgotten: only instances can"
-        ))),
-        None => Ok(keys),
-    }
+        .named()
 }
 
 /// libvirt takes names that kvmctl does not; such a domain gets another first.

@@ -79,6 +79,10 @@ fn store_names(kind: Kind) -> Option<Vec<String>> {
                 .map(|i| i.image.name.to_string())
                 .collect()
         }
+        Kind::Network => {
+            let index = store.load_index();
+            index.networks.values().map(ToString::to_string).collect()
+        }
         Kind::InstanceType => {
             let types = store.types().ok()?.into_iter();
             types

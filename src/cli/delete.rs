@@ -4,11 +4,11 @@ use clap::Args;
 
 use super::args::{DryRunArgs, FileArgs, SelectArgs, YesArgs};
 use super::context::Ctx;
-use super::prompt;
 use super::selection::select;
 use super::targets::Targets;
+use super::{net, prompt};
 use crate::api::{Kind, Object, ObjectKey, Span};
-use crate::engine::DeleteOptions;
+use crate::engine::{DeleteOptions, DryRun};
 use crate::error::{Error, Result};
 
 /// What to delete and how gently.
@@ -34,6 +34,9 @@ pub(crate) struct DeleteArgs {
     /// Like --grace-period=1
     #[arg(long)]
     now: bool,
+    /// With networks: delete the instances in them too
+    #[arg(long)]
+    cascade: bool,
     /// Wait until the objects are gone
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_name = "BOOL")]
     wait: bool,
@@ -51,7 +54,12 @@ const GRACE: u64 = 30;
 /// Deletes objects.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: DeleteArgs) -> Result<()> {
     let options = options(ctx, &args)?;
-    let keys = keys(ctx, noun, &args)?;
+    let mut keys = keys(ctx, noun, &args)?;
+    if args.cascade {
+        let sure = args.yes.yes || options.dry_run != DryRun::None;
+        let along = net::cascade(ctx, &keys, sure)?;
+        keys.extend(along);
+    }
     if args.force && keys.iter().any(|k| k.kind == Kind::Instance) {
         ctx.ui()
             .status("Cutting the power of running instances at once (--force).");

@@ -24,7 +24,7 @@ pub(crate) struct GetArgs {
     list: ListArgs,
     #[command(flatten)]
     files: FileArgs,
-    /// List unmanaged objects too: domains that were not made by kvmctl
+    /// List unmanaged objects too: domains and networks that were not made by kvmctl
     #[arg(long)]
     all: bool,
     /// Print changes as they happen, until interrupted
@@ -210,28 +210,31 @@ fn grouped(objects: Vec<Object>) -> Vec<Group> {
     groups
 }
 
-/// An empty list of instances says how many there are that are not ours.
+/// An empty list of instances or networks says how many there are that are not ours.
 fn note_unmanaged(ctx: &Ctx, found: &Found, args: &GetArgs, request: &PrintRequest) -> Result<()> {
-    let empty_instances = found
-        .groups
-        .iter()
-        .any(|g| g.kind == Kind::Instance && g.objects.is_empty());
     if args.all && request.is_table() {
         tell_odd_names(ctx, &found.groups);
     }
-    if args.all || !empty_instances || !request.is_table() {
+    if args.all || !request.is_table() {
         return Ok(());
     }
-    let unmanaged = ctx.world()?.unmanaged()?;
-    if unmanaged > 0 {
-        let (noun, verb) = if unmanaged == 1 {
-            ("domain", "is")
-        } else {
-            ("domains", "are")
+    for group in found.groups.iter().filter(|g| g.objects.is_empty()) {
+        let (unmanaged, noun) = match group.kind {
+            Kind::Instance => (ctx.world()?.unmanaged()?, "domain"),
+            Kind::Network => (ctx.world()?.unmanaged_networks()?, "network"),
+            _ => continue,
         };
-        ctx.ui().status(&format!(
-            "{unmanaged} {noun} {verb} not managed by kvmctl; see them with: kvmctl get instances --all"
-        ));
+        let (s, verb) = if unmanaged == 1 {
+            ("", "is")
+        } else {
+            ("s", "are")
+        };
+        if unmanaged > 0 {
+            ctx.ui().status(&format!(
+                "{unmanaged} {noun}{s} {verb} not managed by kvmctl; see them with: kvmctl get {} --all",
+                group.kind.info().plural
+            ));
+        }
     }
     Ok(())
 }

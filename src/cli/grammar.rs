@@ -55,7 +55,9 @@ pub(crate) fn dispatch(ctx: &Ctx, matches: &ArgMatches) -> Result<()> {
 
 fn run_verb(ctx: &Ctx, kind: Option<Kind>, word: &str, matches: &ArgMatches) -> Result<()> {
     let name = if word == "list" { "get" } else { word };
-    match VERBS.iter().find(|v| v.name == name) {
+    // A verb may mean something else with another noun.
+    let fits = |v: &&Verb| v.name == name && kind.is_none_or(|kind| v.applies_to(kind));
+    match VERBS.iter().find(fits) {
         Some(verb) => (verb.run)(ctx, kind, matches),
         None => Err(Error::usage(format!("unknown command {word:?}"))),
     }

@@ -30,6 +30,7 @@ mod ip;
 mod label;
 mod lifecycle;
 mod logs;
+mod net;
 mod networks;
 mod patch;
 mod port;

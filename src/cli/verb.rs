@@ -5,7 +5,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, Subcommand as _}
 use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
-    doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs,
+    doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs, net,
     networks, patch, port, reconcile, seed, setup, ssh, store, top, types, version, wait,
 };
 use crate::api::Kind;
@@ -105,6 +105,9 @@ macro_rules! verb {
 
 const INSTANCE: Nouns = Nouns::Of(&[Kind::Instance]);
 const IMAGE: Nouns = Nouns::Of(&[Kind::Image]);
+const NETWORK: Nouns = Nouns::Of(&[Kind::Network]);
+/// What others can have made.
+const ADOPTABLE: Nouns = Nouns::Of(&[Kind::Instance, Kind::Network]);
 
 /// All verbs, in the order of the help.
 pub(crate) const VERBS: &[Verb] = &[
@@ -114,6 +117,7 @@ pub(crate) const VERBS: &[Verb] = &[
         group: Group::Basic,
         nouns: Nouns::Of(&[
             Kind::Instance,
+            Kind::Network,
             Kind::Secret,
             Kind::InstanceType,
             Kind::PortForward,
@@ -122,6 +126,7 @@ pub(crate) const VERBS: &[Verb] = &[
         augment: |command| command,
         run: create::run,
         examples: "kvmctl instances create web --image debian-12 --type t2.micro -e GREETING=hello\n\
+                   kvmctl net create blue --cidr 10.10.0.0/24\n\
                    kvmctl create instance job --image debian-12 -- sh -c 'echo \"$1\"' sh 'one argument'\n\
                    kvmctl create -f web.yaml",
     },
@@ -160,6 +165,10 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("detach-network", Basic, INSTANCE, root: false, networks::DetachArgs, networks::detach,
         "Detach an instance from a network, also while it runs",
         "kvmctl instances detach-network web blue\nkvmctl instances detach-network web 52:54:00:12:34:56"),
+    verb!("start", Basic, NETWORK, root: false, net::StartArgs, net::start,
+        "Start networks", "kvmctl net start blue"),
+    verb!("stop", Basic, NETWORK, root: false, net::StopArgs, net::stop,
+        "Take networks down; says who loses them", "kvmctl net stop blue --yes"),
     verb!("pull", Basic, IMAGE, root: false, images::PullArgs, images::pull,
         "Download an image of the catalogue, or from a URL", "kvmctl images pull debian-12"),
     verb!("import", Basic, IMAGE, root: false, images::ImportArgs, images::import,
@@ -197,10 +206,12 @@ pub(crate) const VERBS: &[Verb] = &[
         "Print what went into the cloud-init seed, with secrets masked", "kvmctl instances seed web"),
     verb!("types", Guest, INSTANCE, root: false, types::TypesArgs, types::run,
         "List the instance types", "kvmctl instances types"),
-    verb!("adopt", Host, INSTANCE, root: true, adopt::AdoptArgs, adopt::adopt,
-        "Make a domain that was made by hand kvmctl's own", "kvmctl adopt instance legacy"),
-    verb!("forget", Host, INSTANCE, root: true, adopt::AdoptArgs, adopt::forget,
-        "Leave a domain alone from now on, without touching it", "kvmctl forget instance legacy"),
+    verb!("adopt", Host, ADOPTABLE, root: true, adopt::AdoptArgs, adopt::adopt,
+        "Make a domain or network that was made by hand kvmctl's own",
+        "kvmctl adopt instance legacy\nkvmctl net adopt lab"),
+    verb!("forget", Host, ADOPTABLE, root: true, adopt::AdoptArgs, adopt::forget,
+        "Leave a domain or network alone from now on, without touching it",
+        "kvmctl forget instance legacy\nkvmctl net forget lab"),
     verb!("setup", Host, Nouns::None, root: true, setup::SetupArgs, setup::run,
         "Make, start and autostart the default pool and network", "kvmctl setup --yes"),
     verb!("doctor", Host, Nouns::None, root: true, doctor::DoctorArgs, doctor::run,
@@ -240,7 +251,13 @@ mod tests {
 
     #[test]
     fn every_verb_has_a_name_of_its_own() {
-        let names: BTreeSet<&str> = VERBS.iter().map(|v| v.name).collect();
-        assert_eq!(names.len(), VERBS.len());
+        for row in KINDS {
+            let verbs = || VERBS.iter().filter(|v| v.applies_to(row.kind));
+            let names: BTreeSet<&str> = verbs().map(|v| v.name).collect();
+            assert_eq!(names.len(), verbs().count(), "{}", row.name);
+        }
+        let roots = || VERBS.iter().filter(|v| v.root);
+        let names: BTreeSet<&str> = roots().map(|v| v.name).collect();
+        assert_eq!(names.len(), roots().count());
     }
 }

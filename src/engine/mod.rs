@@ -5,6 +5,7 @@
 //! all and is in `executor`. [`apply`] and [`delete`] are the two doors for objects of all kinds.
 
 mod batch;
+mod desired;
 mod executor;
 mod failpoint;
 mod forwards;
@@ -12,9 +13,11 @@ mod goal;
 pub mod guest;
 pub mod images;
 mod instances;
+pub mod networks;
 mod operate;
 mod options;
 mod owned;
+mod ownership;
 mod power;
 pub mod probe;
 
@@ -30,11 +33,12 @@ pub use batch::{Batch, run_all};
 pub use executor::{Worker, execute};
 pub use goal::{Goal, wait_for};
 pub use instances::{
-    Change, Sides, StopOptions, adopt, attach_network, change_spec, detach_network, forget,
-    lifecycle, recheck, refresh_ready, wait_ready,
+    Change, Sides, StopOptions, attach_network, change_spec, detach_network, lifecycle, recheck,
+    refresh_ready, wait_ready,
 };
 pub use operate::{Tell, apply, change_meta, delete, editable, manifest_of, sides};
 pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, WIDTH};
+pub use ownership::{adopt, forget};
 pub use signal::{Interrupt, interrupted};
 
 use crate::api::Name;

@@ -13,7 +13,7 @@ use crate::image::ImageRecord;
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::{Domain, ObjectMetadata};
 use crate::net::Mac;
-use crate::observe::{NetworkFacts, StoredImage, World, ports_of};
+use crate::observe::{Depth, NetworkFacts, Scope, StoredImage, World, ports_of};
 use crate::store::{
     FileRecord, InstanceRecord, LastApplied, NicRecord, STORE_WAIT, SeedState, SlotTable,
 };
@@ -21,6 +21,7 @@ use crate::store::{
 /// What was found.
 #[derive(Debug, Clone, Default)]
 pub struct Rebuilt {
+    networks: Vec<String>,
     instances: Vec<String>,
     images: Vec<String>,
     incomplete: Vec<String>,
@@ -30,10 +31,15 @@ impl Rebuilt {
     /// Returns what was found, a line each.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
-            .instances
+            .networks
             .iter()
-            .map(|n| format!("instance/{n} rebuilt"))
+            .map(|n| format!("network/{n} rebuilt"))
             .collect();
+        lines.extend(
+            self.instances
+                .iter()
+                .map(|n| format!("instance/{n} rebuilt")),
+        );
         lines.extend(self.images.iter().map(|n| format!("image/{n} rebuilt")));
         lines.extend(self.incomplete.iter().cloned());
         if lines.is_empty() {
@@ -50,6 +56,7 @@ impl Rebuilt {
 pub fn run(world: &World) -> Result<Rebuilt> {
     let mut rebuilt = Rebuilt::default();
     images(world, &mut rebuilt)?;
+    networks(world, &mut rebuilt)?;
     let store = world.store()?;
     for brief in world.host()?.domain_briefs()? {
         let domain = match world.host()?.domain_by_uid(brief.uid) {
@@ -285,6 +292,22 @@ pub(super) fn nics(world: &World, xml: &DomainXml) -> Result<Vec<NicRecord>> {
         });
     }
     Ok(nics)
+}
+
+/// A network's definition says everything of it; the store has only its name, for completion. The
+/// addresses in it come back with the instances that have them.
+fn networks(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
+    let store = world.store()?;
+    let known = store.load_index().networks;
+    let found = world.networks(Scope::Managed, Depth::Listing)?;
+    let named = found
+        .iter()
+        .filter_map(|n| Some((n.metadata.uid?, n.metadata.name.as_ref()?)));
+    let new = named.filter(|(uid, _)| !known.contains_key(uid));
+    rebuilt
+        .networks
+        .extend(new.map(|(_, name)| name.to_string()));
+    Ok(())
 }
 
 /// Images are known by their sidecars in the pool.

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
-use super::{forwards, instances, replug, reservations};
-use crate::api::{API_VERSION, Instance, ObjectKey, ObjectMeta, Reporter, Uid};
+use super::{forwards, instances, networks, replug, reservations};
+use crate::api::{API_VERSION, Instance, Kind, ObjectKey, ObjectMeta, Reporter, Uid};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::store::{InstanceRecord, Intent, IntentOp, STORE_WAIT, SlotTable};
@@ -109,8 +109,11 @@ fn free_slots(world: &World) -> Result<Vec<Finding>> {
 
 /// Collects what was begun and nobody is at any more.
 fn intents(world: &World) -> Result<Vec<Intent>> {
-    let begun = world.intents()?.into_values();
-    Ok(begun.filter(|b| !b.working).map(|b| b.intent).collect())
+    // What others stand on first.
+    let mut begun: Vec<_> = world.begun(Kind::Network)?.into_values().collect();
+    begun.extend(world.intents()?.into_values());
+    let left = begun.into_iter().filter(|b| !b.working);
+    Ok(left.map(|b| b.intent).collect())
 }
 
 fn key_of(intent: &Intent) -> ObjectKey {
@@ -127,6 +130,9 @@ const fn problem(intent: &Intent) -> &'static str {
 }
 
 fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<String> {
+    if intent.kind == Kind::Network {
+        return networks::finish_locked(world, intent, reporter).map(str::to_owned);
+    }
     let key = key_of(intent);
     let record = world
         .store_for_reading()?

@@ -148,7 +148,12 @@ fn network(world: &World, name: &str) -> Result<Option<Error>> {
         Ok(_) => Ok(None),
         Err(e) if e.is_not_found() => {
             let known: Vec<String> = host.networks()?.into_iter().map(|n| n.name).collect();
-            Ok(Some(unknown("network", name, &known, "kvmctl setup")))
+            Ok(Some(unknown(
+                "network",
+                name,
+                &known,
+                "kvmctl net list --all",
+            )))
         }
         Err(e) => Err(e.into()),
     }

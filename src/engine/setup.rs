@@ -6,11 +6,10 @@ use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
-use crate::api::{Reporter, Uid};
+use crate::api::{NetworkMode, Reporter, Uid};
 use crate::error::{Error, Result};
-use crate::libvirt::xml::network::{
-    BridgeXml, DhcpHostXml, DhcpXml, ForwardXml, IpXml, NetworkXml, RangeXml,
-};
+use crate::libvirt::xml::network::NetworkXml;
+use crate::libvirt::xml::network_params::{Ipv4Params, NetworkParams};
 use crate::net::slots;
 use crate::net::subnet::{free_range, overlap};
 use crate::observe::World;
@@ -204,35 +203,19 @@ fn pool_path(world: &World, options: &SetupOptions) -> Result<PathBuf> {
 }
 
 fn range(world: &World, options: &SetupOptions) -> Result<(Ipv4Net, Option<Ipv4Net>)> {
-    let used = used_ranges(world)?;
+    let used = super::networks::used_ranges(world)?;
     if let Some(cidr) = options.cidr {
-        return match used.iter().find(|u| overlap(**u, cidr)) {
+        return match used.iter().find(|u| overlap(u.net, cidr)) {
             Some(taken) => Err(Error::conflict(format!(
-                "{cidr} overlaps {taken}, which is in use on this host"
+                "{cidr} overlaps {}, {}, which is in use on this host",
+                taken.net, taken.by
             ))),
             None => Ok((cidr, None)),
         };
     }
+    let used: Vec<Ipv4Net> = used.into_iter().map(|u| u.net).collect();
     let cidr = free_range(&used)?;
     Ok((cidr, (cidr != USUAL).then_some(USUAL)))
-}
-
-/// Ranges of libvirt's networks, and, on this machine, of its routes.
-fn used_ranges(world: &World) -> Result<Vec<Ipv4Net>> {
-    let host = world.host()?;
-    let mut used = Vec::new();
-    for network in host.networks()? {
-        match network.definition() {
-            Ok(definition) => used.extend(definition.subnet()),
-            // Undefined meanwhile.
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    if host.is_local() {
-        used.extend(crate::host::routes());
-    }
-    Ok(used)
 }
 
 /// Does what was planned, and returns what was done.
@@ -292,7 +275,7 @@ fn perform(world: &World, plan: &SetupPlan, task: &Task) -> Result<()> {
     }
 }
 
-/// Builds a NAT network whose every address but a few dynamic ones has a slot.
+/// Builds a NAT network whose lower half is left to others.
 fn network(name: &str, cidr: Ipv4Net) -> Result<NetworkXml> {
     let uid = Uid::random();
     let gateway = cidr
@@ -300,42 +283,23 @@ fn network(name: &str, cidr: Ipv4Net) -> Result<NetworkXml> {
         .next()
         .ok_or_else(|| Error::usage(format!("{cidr} has no address")))?;
     let plan = slots::plan(uid, cidr, gateway, slots::shared_network_dynamic(cidr))?;
-    let range = |r: &crate::net::subnet::Range| RangeXml {
-        start: IpAddr::V4(r.start),
-        end: IpAddr::V4(r.end),
-    };
-    let hosts = plan
-        .hosts
-        .iter()
-        .map(|h| DhcpHostXml::new(&h.mac.to_string(), IpAddr::V4(h.ip), None));
-    Ok(NetworkXml {
+    let params = NetworkParams {
         name: name.to_owned(),
-        uuid: Some(uid),
-        metadata: None,
-        forward: Some(ForwardXml {
-            mode: Some("nat".to_owned()),
-            dev: None,
-            interfaces: Vec::new(),
+        uid,
+        mode: NetworkMode::Nat,
+        bridge: None,
+        device: None,
+        ipv4: Some(Ipv4Params {
+            cidr,
+            gateway,
+            dhcp: Some(super::networks::dhcp_params(&plan)),
         }),
-        bridge: Some(BridgeXml {
-            name: None,
-            stp: Some("on".to_owned()),
-            delay: Some("0".to_owned()),
-        }),
-        mtu: None,
-        mac: None,
+        ipv6: None,
         domain: None,
-        ips: vec![IpXml {
-            family: None,
-            address: IpAddr::V4(gateway),
-            netmask: None,
-            prefix: Some(cidr.prefix_len()),
-            dhcp: Some(DhcpXml {
-                ranges: plan.dynamic.iter().map(range).collect(),
-                hosts: hosts.collect(),
-            }),
-        }],
-    })
+        mtu: None,
+        metadata: None,
+    };
+    Ok(params.build())
 }
 
 /// Gives a network that nobody has used yet slots in the upper part of its range; everything else of
@@ -357,7 +321,7 @@ fn add_slots(world: &World, name: &str) -> Result<()> {
         .get_mut("ip/dhcp")
         .ok_or_else(|| Error::failed(format!("network {name:?} has no DHCP")))?;
     dhcp.remove_where(|e| e.local_name() == "range");
-    if let Some(range) = &plan.dynamic {
+    for range in plan.ranges() {
         dhcp.push(
             Element::new("range")
                 .with("start", range.start.to_string())

@@ -1,6 +1,7 @@
 //! The host's own tools: the only user of `std::process`.
 
 mod command;
+mod devices;
 pub mod dhcp;
 mod editor;
 mod facts;
@@ -14,10 +15,11 @@ pub mod taps;
 mod terminal;
 
 pub use command::{HostError, Output, Tool};
+pub use devices::{TakenRange, bridges, devices, taken_ranges};
 pub use editor::{Editor, EditorFile};
 pub use facts::{find_in_sbin, in_group, polkit_is_there};
 pub use iso::{IsoMaker, sweep as sweep_seeds};
 pub use qemu_img::{Backing, CheckReport, ImageInfo, ImagePath, InvalidImagePath, QemuImg};
-pub use routes::{parse as parse_routes, routes};
+pub use routes::parse as parse_routes;
 pub use ssh::{Ran, Ssh, SshTarget};
 pub use terminal::Terminal;

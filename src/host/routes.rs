@@ -4,18 +4,17 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-/// Returns the ranges that the host has routes to, without the default route. Empty where the kernel
-/// does not tell.
-pub fn routes() -> Vec<Ipv4Net> {
-    parse(&std::fs::read_to_string("/proc/net/route").unwrap_or_default())
-}
-
 /// Parses the kernel's table: destination and mask are hexadecimal in the host's byte order.
 pub fn parse(table: &str) -> Vec<Ipv4Net> {
+    parse_named(table).into_iter().map(|(net, _)| net).collect()
+}
+
+/// Parses the table with the device of each route.
+pub(super) fn parse_named(table: &str) -> Vec<(Ipv4Net, String)> {
     table.lines().skip(1).filter_map(line).collect()
 }
 
-fn line(line: &str) -> Option<Ipv4Net> {
+fn line(line: &str) -> Option<(Ipv4Net, String)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let number = |text: &str| u32::from_str_radix(text, 16).ok();
     let destination = number(fields.get(1)?)?;
@@ -23,7 +22,8 @@ fn line(line: &str) -> Option<Ipv4Net> {
     let address = Ipv4Addr::from(destination.to_ne_bytes());
     let mask = Ipv4Addr::from(mask.to_ne_bytes());
     let net = Ipv4Net::with_netmask(address, mask).ok()?;
-    (net.prefix_len() > 0).then_some(net)
+    let device = (*fields.first()?).to_owned();
+    (net.prefix_len() > 0).then_some((net, device))
 }
 
 #[cfg(test)]

@@ -195,6 +195,9 @@ fn by_words(error: &virt::error::Error) -> Option<Cause> {
     if has(&["existing dhcp host entry"]) {
         return Some(Cause::Exists);
     }
+    if has(&["unsupported flags"]) {
+        return Some(Cause::Unsupported);
+    }
     if has(&["couldn't locate a matching dhcp host entry"]) {
         return Some(Cause::NotFound);
     }

@@ -9,6 +9,7 @@ use super::conn::{Host, call, plain};
 use super::error::LibvirtError;
 use super::ffi;
 use super::xml::network::{DhcpHostXml, NetworkXml};
+use crate::api::Uid;
 
 /// A network.
 #[derive(Debug, Clone)]
@@ -47,6 +48,21 @@ impl Host {
             raw,
             name: name.to_owned(),
         })
+    }
+
+    /// Looks a network up by its identity.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn network_by_uid(&self, uid: Uid) -> Result<Network, LibvirtError> {
+        let text = uid.to_string();
+        let raw = call("virNetworkLookupByUUID", "find network", &text, || {
+            self.conn.lookup_network_by_uuid_string(&text)
+        })?;
+        let name = raw
+            .name()
+            .map_err(|e| LibvirtError::new(format!("find network {text}"), &e))?;
+        Ok(Network { raw, name })
     }
 
     /// Lists all networks, active or not.
@@ -195,13 +211,25 @@ impl Network {
         Ok(NetworkXml::from_xml(&text)?)
     }
 
+    /// Returns what the next start brings up; our metadata stands only there until then.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn configured(&self) -> Result<NetworkXml, LibvirtError> {
+        Ok(NetworkXml::from_xml(&self.definition_text()?)?)
+    }
+
     /// Returns the whole definition as text, for changes that keep what we do not know.
     ///
     /// # Errors
     /// When it is gone.
     pub fn definition_text(&self) -> Result<String, LibvirtError> {
-        let flags = sys::VIR_NETWORK_XML_INACTIVE;
-        self.ask("virNetworkGetXMLDesc", "read", |raw| raw.xml_desc(flags))
+        let read = |flags| self.ask("virNetworkGetXMLDesc", "read", |raw| raw.xml_desc(flags));
+        match read(sys::VIR_NETWORK_XML_INACTIVE) {
+            // The test driver keeps one definition only.
+            Err(e) if e.is_no_support() => read(0),
+            text => text,
+        }
     }
 
     /// Redefines it from a changed text.

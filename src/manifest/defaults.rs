@@ -42,6 +42,10 @@ pub fn normalise(object: &mut Object) {
             let sum = image.spec.sha256.take();
             image.spec.sha256 = sum.map(|s| s.to_ascii_lowercase());
         }
+        Object::Network(network) => {
+            let domain = network.spec.dns_domain.take();
+            network.spec.dns_domain = domain.map(|d| d.to_ascii_lowercase());
+        }
         Object::InstanceType(_) | Object::Secret(_) | Object::PortForward(_) => {}
     }
 }

@@ -31,7 +31,7 @@ impl Reference {
             Self::Image(name) => (Kind::Image, Name::new(name.as_str()).ok()?),
             Self::InstanceType(name) => (Kind::InstanceType, Name::new(name.as_str()).ok()?),
             Self::SecretKey { name, .. } => (Kind::Secret, name.clone()),
-            Self::Network(_) => return None,
+            Self::Network(name) => (Kind::Network, Name::new(name.as_str()).ok()?),
         };
         Some(ObjectKey::new(kind, name))
     }
@@ -44,7 +44,9 @@ pub fn references(object: &Object) -> Vec<(FieldPath, Reference)> {
         // What an instance's own list shows stands and falls with that instance.
         Object::PortForward(forward) if forward.owner().is_some() => Vec::new(),
         Object::PortForward(forward) => of_forward(&forward.spec),
-        Object::Image(_) | Object::InstanceType(_) | Object::Secret(_) => Vec::new(),
+        Object::Image(_) | Object::Network(_) | Object::InstanceType(_) | Object::Secret(_) => {
+            Vec::new()
+        }
     }
 }
 

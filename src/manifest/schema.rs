@@ -3,7 +3,9 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::api::{API_VERSION, Image, Instance, InstanceType, KINDS, Kind, PortForward, Secret};
+use crate::api::{
+    API_VERSION, Image, Instance, InstanceType, KINDS, Kind, Network, PortForward, Secret,
+};
 
 /// Returns one schema of all kinds, always in the same order.
 pub fn schema() -> Value {
@@ -37,6 +39,7 @@ fn add(generator: &mut SchemaGenerator, kind: Kind) {
     match kind {
         Kind::Instance => generator.subschema_for::<Instance>(),
         Kind::Image => generator.subschema_for::<Image>(),
+        Kind::Network => generator.subschema_for::<Network>(),
         Kind::InstanceType => generator.subschema_for::<InstanceType>(),
         Kind::Secret => generator.subschema_for::<Secret>(),
         Kind::PortForward => generator.subschema_for::<PortForward>(),

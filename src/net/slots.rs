@@ -41,6 +41,38 @@ pub struct SlotPlan {
     pub hosts: Vec<HostEntry>,
 }
 
+impl SlotPlan {
+    /// Returns the ranges that the DHCP server is told: the dynamic one, and those of the slots.
+    ///
+    /// libvirt lets dnsmasq give out only as many leases as its ranges have addresses
+    /// (`dhcp-lease-max`), reserved or not: without ranges of their own most slots would get none. An
+    /// address that has an entry is never given to anybody else, also inside a range.
+    pub fn ranges(&self) -> Vec<Range> {
+        let mut ranges: Vec<Range> = self.dynamic.into_iter().collect();
+        for ip in self.hosts.iter().map(|h| h.ip) {
+            match ranges.last_mut() {
+                Some(run) if Some(*run) != self.dynamic && next(run.end) == Some(ip) => {
+                    run.end = ip
+                }
+                _ => ranges.push(Range { start: ip, end: ip }),
+            }
+        }
+        ranges
+    }
+}
+
+fn next(ip: Ipv4Addr) -> Option<Ipv4Addr> {
+    u32::from(ip).checked_add(1).map(Ipv4Addr::from)
+}
+
+/// Returns whether all addresses of a range have slots, which are given upwards.
+pub fn is_slots_own(range: Range, slots: &[HostEntry]) -> bool {
+    let inside = slots.iter().filter(|s| range.contains(s.ip)).count();
+    let size =
+        u64::from(u32::from(range.end)).saturating_sub(u64::from(u32::from(range.start))) + 1;
+    u64::try_from(inside).is_ok_and(|inside| inside == size)
+}
+
 /// Returns the hardware address that belongs to an address of a network.
 ///
 /// `52:54:00`, then the low 24 bits of the address under a mask made from the network's uuid: two
@@ -75,20 +107,43 @@ pub fn plan(
         .unwrap_or(usize::MAX)
         .min(total - 1);
     let lowest: Vec<Ipv4Addr> = subnet.hosts().take(lower).collect();
-    let mut hosts: Vec<HostEntry> = subnet
-        .hosts()
-        .rev()
-        .take((total - lower).min(MAX_SLOTS))
-        .map(|ip| HostEntry {
-            mac: mac_for(network, ip),
-            ip,
-        })
-        .collect();
-    hosts.reverse();
+    let dynamic = longest_run(&lowest, gateway);
+    let upper = subnet.hosts().rev().take(total - lower);
     Ok(SlotPlan {
-        dynamic: longest_run(&lowest, gateway),
-        hosts,
+        dynamic,
+        hosts: entries(network, upper),
     })
+}
+
+/// Divides a range in which somebody has chosen the addresses for DHCP: the others are slots.
+///
+/// # Errors
+/// [`NetError::Prefix`], [`NetError::Gateway`], [`NetError::Outside`] and [`NetError::Special`].
+pub fn plan_around(
+    network: Uid,
+    cidr: Ipv4Net,
+    gateway: Ipv4Addr,
+    dynamic: Range,
+) -> Result<SlotPlan, NetError> {
+    let subnet = Subnet::new(cidr, gateway, Vec::new())?;
+    subnet.check(dynamic.start)?;
+    subnet.check(dynamic.end)?;
+    let others = subnet.hosts().rev().filter(|ip| !dynamic.contains(*ip));
+    Ok(SlotPlan {
+        dynamic: Some(dynamic),
+        hosts: entries(network, others),
+    })
+}
+
+/// Makes the entries of addresses that are given downwards, as many as a network has; upwards.
+fn entries(network: Uid, ips: impl Iterator<Item = Ipv4Addr>) -> Vec<HostEntry> {
+    let entry = |ip| HostEntry {
+        mac: mac_for(network, ip),
+        ip,
+    };
+    let mut entries: Vec<HostEntry> = ips.take(MAX_SLOTS).map(entry).collect();
+    entries.reverse();
+    entries
 }
 
 /// Returns the longer of the two runs into which the gateway cuts the addresses.
@@ -185,6 +240,26 @@ mod tests {
     }
 
     #[test]
+    fn a_range_of_ones_own_is_left_to_dhcp() {
+        let range = Range {
+            start: ip("10.206.0.100"),
+            end: ip("10.206.0.199"),
+        };
+        let (cidr, gateway) = (net("10.206.0.0/24"), ip("10.206.0.1"));
+        let plan = plan_around(NETWORK, cidr, gateway, range).unwrap();
+        assert_eq!(plan.dynamic, Some(range));
+        assert_eq!(plan.hosts.len(), 253 - 100);
+        assert!(plan.hosts.iter().all(|h| !range.contains(h.ip)));
+        let ends: Vec<(u8, u8)> = plan
+            .ranges()
+            .iter()
+            .map(|r| (r.start.octets()[3], r.end.octets()[3]))
+            .collect();
+        assert_eq!(ends, [(100, 199), (2, 99), (200, 254)]);
+        assert_eq!(detect(NETWORK, &plan.hosts), plan.hosts);
+    }
+
+    #[test]
     fn the_default_network_keeps_its_lower_half_to_others() {
         let cidr = net("192.168.122.0/24");
         let plan = plan(
@@ -272,6 +347,15 @@ mod tests {
                 prop_assert!(subnet.check(host.ip).is_ok());
                 prop_assert!(host.mac.to_string().starts_with("52:54:00:"));
                 prop_assert!(plan.dynamic.is_none_or(|d| !d.contains(host.ip)));
+            }
+            let ranges = plan.ranges();
+            for host in &plan.hosts {
+                prop_assert_eq!(ranges.iter().filter(|r| r.contains(host.ip)).count(), 1);
+            }
+            for range in &ranges {
+                prop_assert!(!range.contains(gateway));
+                let own = is_slots_own(*range, &plan.hosts);
+                prop_assert_eq!(own, plan.dynamic != Some(*range));
             }
             if let Some(range) = plan.dynamic {
                 prop_assert!(range.start <= range.end && !range.contains(gateway));

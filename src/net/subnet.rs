@@ -62,6 +62,11 @@ impl Subnet {
         self.gateway
     }
 
+    /// Returns the ranges that the DHCP server gives out by itself.
+    pub fn dynamic(&self) -> &[Range] {
+        &self.dynamic
+    }
+
     /// Returns whether the DHCP server gives the address out by itself.
     pub fn is_dynamic(&self, ip: Ipv4Addr) -> bool {
         self.dynamic.iter().any(|range| range.contains(ip))

@@ -31,6 +31,14 @@ impl World {
                     .map(|name| ObjectKey::new(Kind::Instance, name))
                     .collect();
             }
+            (Object::Network(network), _) => {
+                let attached = network.status.iter().flat_map(|s| &s.attached);
+                described.used_by = attached
+                    .filter(|a| a.managed)
+                    .filter_map(|a| crate::api::Name::new(a.domain.as_str()).ok())
+                    .map(|name| ObjectKey::new(Kind::Instance, name))
+                    .collect();
+            }
             _ => {}
         }
         Ok(described)

@@ -72,9 +72,14 @@ impl World {
 
     /// Returns the intents on instances by identity.
     pub(crate) fn intents(&self) -> Result<BTreeMap<Uid, Begun>> {
+        self.begun(Kind::Instance)
+    }
+
+    /// Returns the intents on objects of a kind by identity.
+    pub(crate) fn begun(&self, kind: Kind) -> Result<BTreeMap<Uid, Begun>> {
         let store = self.store_for_reading()?;
         let intents: Vec<Intent> = store.all()?;
-        let ours = intents.into_iter().filter(|i| i.kind == Kind::Instance);
+        let ours = intents.into_iter().filter(|i| i.kind == kind);
         let begun = ours.map(|intent| {
             let working = store.is_locked(intent.kind, intent.name.as_str());
             (intent.uid, Begun { intent, working })

@@ -4,6 +4,7 @@
 //! bulk calls whatever the number of domains ([`World::instances`]); looking at one object asks everything
 //! there is to ask ([`World::instance`]).
 
+mod attached;
 mod details;
 pub mod doctor;
 mod foreign;
@@ -15,13 +16,18 @@ mod instances;
 mod kvm;
 mod lost;
 mod network;
+mod network_spec;
+mod networks;
 mod objects;
 mod phase;
 pub mod usage;
 mod world;
 
+pub use attached::Plugged;
 pub use forwards::{Astray, Carrier, Origin, WantedForward, suffix};
 pub use images::StoredImage;
 pub use index::{PORTS, ports_of};
 pub use network::{NetworkFacts, NetworkKind};
+pub use network_spec::{mode_of, spec_of};
+pub use networks::Seen;
 pub use world::{Depth, Scope, World, not_found};

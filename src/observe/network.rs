@@ -56,6 +56,7 @@ impl NetworkFacts {
                         .ranges
                         .iter()
                         .filter_map(|r| range(r.start, r.end))
+                        .filter(|r| !slots::is_slots_own(*r, &slots))
                         .collect();
                     NetworkKind::Dhcp(Subnet::new(cidr, gateway, dynamic)?)
                 }

@@ -18,7 +18,11 @@ impl Begun {
     /// Returns why it stands still and what to do, for a person; nothing while somebody is at it.
     pub(crate) fn message(&self) -> Option<String> {
         let Intent {
-            pid, name, message, ..
+            pid,
+            kind,
+            name,
+            message,
+            ..
         } = &self.intent;
         if self.working {
             return None;
@@ -26,7 +30,7 @@ impl Begun {
         message.clone().or_else(|| {
             Some(format!(
                 "process {pid} ended before it was done; repeat the command, or: kvmctl delete \
-                 instance {name}, or: kvmctl reconcile"
+                 {kind} {name}, or: kvmctl reconcile"
             ))
         })
     }

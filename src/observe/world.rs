@@ -121,6 +121,7 @@ impl World {
         let mut objects = match kind {
             Kind::Instance => into_objects(self.instances(scope, depth)?),
             Kind::Image => into_objects(self.images()?),
+            Kind::Network => into_objects(self.networks(scope, depth)?),
             Kind::InstanceType => into_objects(self.types()?),
             Kind::Secret => into_objects(self.secrets()?),
             Kind::PortForward => into_objects(self.forwards()?),
@@ -137,6 +138,7 @@ impl World {
         match key.kind {
             Kind::Instance => Ok(self.instance(&key.name)?.into()),
             Kind::Image => Ok(self.image(&key.name)?.into()),
+            Kind::Network => Ok(self.network(&key.name)?.into()),
             Kind::InstanceType => Ok(self.instance_type(&key.name)?.into()),
             Kind::Secret => Ok(self.secret(&key.name)?.into()),
             Kind::PortForward => Ok(self.forward(&key.name)?.into()),

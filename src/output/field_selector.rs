@@ -33,6 +33,15 @@ pub const fn supported_fields(kind: Kind) -> &'static [&'static str] {
             "status.phase",
         ],
         Kind::Image => &["metadata.name", "status.cached", "status.format"],
+        Kind::Network => &[
+            "metadata.name",
+            "metadata.uid",
+            "status.bridge",
+            "status.cidr",
+            "status.managed",
+            "status.mode",
+            "status.phase",
+        ],
         Kind::InstanceType | Kind::Secret => &["metadata.name"],
         Kind::PortForward => &[
             "metadata.name",

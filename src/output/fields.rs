@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
-use crate::api::{Image, Instance, InstanceType, Kind, PortForward, Secret};
+use crate::api::{Image, Instance, InstanceType, Kind, Network, PortForward, Secret};
 
 /// Returns whether objects of the kind may have the field, whether or not one has it now.
 pub(super) fn exists(kind: Kind, names: &[&str]) -> bool {
     let schema = match kind {
         Kind::Instance => schemars::schema_for!(Instance),
         Kind::Image => schemars::schema_for!(Image),
+        Kind::Network => schemars::schema_for!(Network),
         Kind::InstanceType => schemars::schema_for!(InstanceType),
         Kind::Secret => schemars::schema_for!(Secret),
         Kind::PortForward => schemars::schema_for!(PortForward),

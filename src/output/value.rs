@@ -35,6 +35,7 @@ pub fn strip_status(object: &mut Object) {
         Object::Instance(o) => o.status = None,
         Object::Image(o) => o.status = None,
         Object::PortForward(o) => o.status = None,
+        Object::Network(o) => o.status = None,
         Object::InstanceType(_) | Object::Secret(_) => {}
     }
 }

@@ -10,6 +10,7 @@ pub mod image;
 pub mod instance;
 pub mod instance_change;
 pub mod instance_type;
+pub mod network;
 pub mod secret;
 mod step;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::api::Name;
 
-use super::{forward, image, instance, instance_type, secret};
+use super::{forward, image, instance, instance_type, network, secret};
 
 /// One idempotent change of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,8 @@ pub enum Step {
     Instance(instance::Step),
     /// Of an image.
     Image(image::Step),
+    /// Of a network.
+    Network(network::Step),
     /// Of a secret.
     Secret(secret::Step),
     /// Of an instance type.
@@ -27,6 +29,7 @@ impl Step {
         match self {
             Self::Instance(step) => step.describe(),
             Self::Image(step) => step.describe(),
+            Self::Network(step) => step.describe(),
             Self::Secret(step) => step.describe(),
             Self::InstanceType(step) => step.describe(),
             Self::Forward(step) => step.describe(),
@@ -39,6 +42,7 @@ impl Step {
         match self {
             Self::Instance(step) => step.equivalent(name),
             Self::Image(step) => step.equivalent(),
+            Self::Network(step) => step.equivalent(name),
             Self::Secret(_) | Self::InstanceType(_) => None,
             Self::Forward(step) => step.equivalent(),
         }

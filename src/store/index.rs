@@ -36,6 +36,9 @@ pub struct Index {
     /// Domains that were looked at and are not ours, so that they are not looked at again.
     #[serde(default)]
     pub unmanaged: BTreeSet<Uid>,
+    /// Names of our networks, for completion, which opens no connection.
+    #[serde(default)]
+    pub networks: BTreeMap<Uid, Name>,
 }
 
 impl Default for Index {
@@ -44,6 +47,7 @@ impl Default for Index {
             shape: SHAPE,
             rows: BTreeMap::new(),
             unmanaged: BTreeSet::new(),
+            networks: BTreeMap::new(),
         }
     }
 }

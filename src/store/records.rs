@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{InstanceSpec, Kind, LabelKey, LabelValue, Name, PortMapping, Timestamp, Uid};
+use crate::api::{
+    Cidr, InstanceSpec, Kind, LabelKey, LabelValue, Name, PortMapping, Timestamp, Uid,
+};
 use crate::net::Mac;
 
 use super::index::NicBrief;
@@ -185,6 +187,9 @@ pub struct Intent {
     /// Whether ports of the host that lead to it are taken or given back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ports: bool,
+    /// Range that a new network takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<Cidr>,
     /// Name of the step that was last begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
@@ -218,6 +223,7 @@ impl Intent {
             files: Vec::new(),
             nics: Vec::new(),
             ports: false,
+            cidr: None,
             step: None,
             message: None,
             deletion_timestamp: (op == IntentOp::Delete).then_some(now),

@@ -5,6 +5,7 @@
 mod forward;
 pub(crate) mod instance;
 mod instance_type;
+mod network;
 mod secret;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -12,6 +13,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use self::forward::ForwardArgs;
 use self::instance::InstanceArgs;
 use self::instance_type::InstanceTypeArgs;
+use self::network::NetworkArgs;
 use self::secret::SecretArgs;
 use super::args::{DryRunArgs, FileArgs, WaitArgs};
 use super::context::Ctx;
@@ -40,6 +42,7 @@ struct RootArgs {
 /// The kinds that can be created from flags.
 const CREATABLE: &[Kind] = &[
     Kind::Instance,
+    Kind::Network,
     Kind::Secret,
     Kind::InstanceType,
     Kind::PortForward,
@@ -67,6 +70,7 @@ pub(crate) fn augment_noun(command: Command, kind: Kind) -> Command {
         Kind::Secret => SecretArgs::augment_args(command),
         Kind::InstanceType => InstanceTypeArgs::augment_args(command),
         Kind::PortForward => ForwardArgs::augment_args(command),
+        Kind::Network => NetworkArgs::augment_args(command),
         Kind::Image => command,
     };
     CommonArgs::augment_args(command)
@@ -139,6 +143,7 @@ fn from_flags(kind: Kind, matches: &ArgMatches) -> Result<Vec<Object>> {
         Kind::Secret => Ok(vec![parse::<SecretArgs>(matches)?.object()?.into()]),
         Kind::InstanceType => Ok(vec![parse::<InstanceTypeArgs>(matches)?.object().into()]),
         Kind::PortForward => Ok(vec![parse::<ForwardArgs>(matches)?.object()?.into()]),
+        Kind::Network => Ok(vec![parse::<NetworkArgs>(matches)?.object().into()]),
         Kind::Image => Err(Error::usage("images are pulled or imported, not created")
             .hint("kvmctl images pull debian-12")
             .hint("kvmctl images import FILE --name NAME")),

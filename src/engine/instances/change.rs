@@ -4,7 +4,7 @@ use super::super::executor::execute;
 use super::super::forwards;
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DryRun};
 use super::apply::{Existing, OBJECT_WAIT, existing, told};
-use super::desired::Desired;
+use super::desired::{self, Desired};
 use super::metadata::{self, note};
 use super::nics::NicChange;
 use super::prepare;
@@ -121,8 +121,8 @@ pub(super) fn update(
     let mut wanted = instance.clone();
     unmask(&mut wanted.spec, Some(&record.spec))?;
     let merged = match options.mode {
-        ApplyMode::Replace => Desired::whole(&wanted),
-        _ => Desired::merged(record, &wanted)?,
+        ApplyMode::Replace => desired::whole(&wanted),
+        _ => desired::merged(record, &wanted)?,
     };
     let same = merged.spec == record.spec
         && merged.labels == record.labels

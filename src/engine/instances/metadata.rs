@@ -127,7 +127,7 @@ pub(super) fn new_record(instance: &Instance, uid: Uid) -> Result<InstanceRecord
 ///
 /// # Errors
 /// `NotFound`; what libvirt refuses.
-pub fn adopt(world: &World, key: &ObjectKey) -> Result<Outcome> {
+pub(crate) fn adopt(world: &World, key: &ObjectKey) -> Result<Outcome> {
     let _object = world
         .store()?
         .lock_object(Kind::Instance, key.name.as_str(), STORE_WAIT)?;
@@ -190,7 +190,7 @@ fn readopt(
 ///
 /// # Errors
 /// `NotFound`, or a conflict where it is not ours.
-pub fn forget(world: &World, key: &ObjectKey) -> Result<Outcome> {
+pub(crate) fn forget(world: &World, key: &ObjectKey) -> Result<Outcome> {
     let _object = world
         .store()?
         .lock_object(Kind::Instance, key.name.as_str(), STORE_WAIT)?;

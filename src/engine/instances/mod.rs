@@ -38,7 +38,7 @@ pub use change::change_spec;
 pub(super) use delete::delete;
 pub(in crate::engine) use lifecycle::find;
 pub use lifecycle::{Change, StopOptions, lifecycle};
-pub use metadata::{adopt, forget};
+pub(super) use metadata::{adopt, forget};
 pub(in crate::engine) use networks::USER_NETWORK;
 pub use ready::wait_ready;
 pub use refresh::{recheck, refresh_ready};

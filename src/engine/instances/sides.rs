@@ -1,7 +1,7 @@
 //! What `diff`, `edit` and `patch` see of an instance.
 
 use super::apply::{Existing, existing};
-use super::desired::Desired;
+use super::desired;
 use super::metadata;
 use super::spec::unmask;
 use crate::api::{Instance, Kind, Object, ObjectKey};
@@ -40,7 +40,7 @@ pub(crate) fn sides(world: &World, instance: &Instance) -> Result<Sides> {
         Existing::Whole(record, _) => {
             let mut wanted = instance.clone();
             unmask(&mut wanted.spec, Some(&record.spec))?;
-            let merged = Desired::merged(&record, &wanted)?;
+            let merged = desired::merged(&record, &wanted)?;
             let mut after = super::instance_of(&record, &key.name);
             after.spec = merged.spec;
             after.metadata.labels = merged.labels;

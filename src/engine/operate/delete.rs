@@ -7,7 +7,7 @@ use super::settle::event;
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::engine::batch::{Batch, run_all};
 use crate::engine::options::{Applied, DeleteOptions, DryRun, WIDTH};
-use crate::engine::{forwards, images, instances, owned};
+use crate::engine::{forwards, images, instances, networks, owned};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::{self, Outcome, Step};
@@ -73,6 +73,9 @@ fn delete_one(
     if key.kind == Kind::PortForward {
         return forwards::delete(world, key, options, reporter);
     }
+    if key.kind == Kind::Network {
+        return networks::delete(world, key, options, reporter);
+    }
     if key.kind == Kind::InstanceType && crate::store::is_built_in(&key.name) {
         return Err(Error::conflict(format!(
             "{key} is built in and cannot be deleted"
@@ -84,7 +87,9 @@ fn delete_one(
     let step = match key.kind {
         Kind::Secret => Step::Secret(plan::secret::Step::Remove),
         Kind::InstanceType => Step::InstanceType(plan::instance_type::Step::Remove),
-        Kind::Image | Kind::Instance | Kind::PortForward => Step::Image(plan::image::Step::Record),
+        Kind::Image | Kind::Network | Kind::Instance | Kind::PortForward => {
+            Step::Image(plan::image::Step::Record)
+        }
     };
     if options.dry_run == DryRun::None {
         match key.kind {

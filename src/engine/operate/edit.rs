@@ -4,6 +4,7 @@ use super::apply_one;
 use crate::api::{Kind, Object, ObjectKey, ObjectMeta};
 use crate::engine::forwards;
 use crate::engine::instances::{self, Sides};
+use crate::engine::networks;
 use crate::engine::options::{ApplyMode, ApplyOptions, DryRun};
 use crate::error::{Error, Result};
 use crate::manifest;
@@ -22,6 +23,9 @@ pub fn change_meta(
 ) -> Result<Outcome> {
     if key.kind == Kind::Instance {
         return instances::change_meta(world, &key.name, dry_run, &mut change);
+    }
+    if key.kind == Kind::Network {
+        return networks::change_meta(world, &key.name, &mut change);
     }
     let mut object = world.get(key)?;
     change(object.meta_mut())?;
@@ -64,6 +68,7 @@ pub fn manifest_of(world: &World, key: &ObjectKey) -> Result<serde_json::Value> 
 pub fn editable(world: &World, key: &ObjectKey) -> Result<Object> {
     match key.kind {
         Kind::Instance => Ok(instances::manifest_of(world, key)?.into()),
+        Kind::Network => Ok(networks::manifest_of(world, key)?.into()),
         _ => world.get(key),
     }
 }
@@ -78,6 +83,9 @@ pub fn sides(world: &World, object: &Object) -> Result<Sides> {
     }
     if let Object::PortForward(forward) = object {
         return forwards::sides(world, forward);
+    }
+    if let Object::Network(network) = object {
+        return networks::sides(world, network);
     }
     let key = object
         .key()

@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 use super::batch::{Batch, run_all};
 use super::options::{Applied, ApplyOptions, DryRun, WIDTH};
-use super::{forwards, instances, owned, references};
+use super::{forwards, instances, networks, owned, references};
 use crate::api::{Kind, Object, ObjectKey, Reporter};
 use crate::error::Result;
 use crate::observe::World;
@@ -82,5 +82,6 @@ fn apply_one(
         Object::InstanceType(wanted) => instance_type::apply_type(world, wanted, options),
         Object::Image(wanted) => image::apply_image(world, wanted, options, reporter),
         Object::PortForward(wanted) => forwards::apply(world, wanted, options, reporter),
+        Object::Network(wanted) => networks::apply(world, wanted, options, reporter),
     }
 }

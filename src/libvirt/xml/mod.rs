@@ -10,6 +10,7 @@ pub mod domain;
 pub mod instance;
 pub mod interface;
 pub mod network;
+pub mod network_params;
 pub mod object;
 pub mod pool;
 pub mod tree;

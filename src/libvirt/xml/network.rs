@@ -50,9 +50,20 @@ pub struct ForwardXml {
     /// Device it is bound to.
     #[serde(rename = "@dev", default, skip_serializing_if = "Option::is_none")]
     pub dev: Option<String>,
+    /// How addresses are translated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<NatXml>,
     /// Devices guests are attached to directly.
     #[serde(rename = "interface", default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<ForwardInterface>,
+}
+
+/// `<nat>`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatXml {
+    /// `yes`: IPv6 is translated too (libvirt 6.5), not routed.
+    #[serde(rename = "@ipv6", default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<String>,
 }
 
 /// `<interface dev='eth0'/>` of a forward.

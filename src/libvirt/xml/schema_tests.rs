@@ -16,7 +16,7 @@ use super::object::ObjectMetadata;
 use super::pool::PoolXml;
 use super::tree::Element;
 use super::volume::VolumeXml;
-use crate::api::{Accelerator, Firmware, LabelKey, Name, NicModel, Uid};
+use crate::api::{Accelerator, Firmware, LabelKey, Name, NetworkMode, NicModel, Uid};
 use crate::host::Tool;
 
 const HOSTILE: &str = "a&b<c>\"d'e]]>--x ü\u{1F600}";
@@ -159,6 +159,10 @@ fn network(text: &str) -> NetworkXml {
 #[test]
 fn networks_pools_and_volumes_fit_the_schemas() {
     assert_valid("network", &network("blue").to_xml().unwrap());
+    for mode in NetworkMode::ALL {
+        let built = super::network_params::tests::params(mode).build();
+        assert_valid("network", &built.to_xml().unwrap());
+    }
     let pool = PoolXml::directory("kvmctl", Path::new("/srv/pool"));
     assert_valid("storagepool", &pool.to_xml().unwrap());
     let overlay = VolumeXml::overlay("web.qcow2", 1 << 30, Path::new("/srv/base"), "qcow2");

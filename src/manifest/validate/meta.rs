@@ -26,12 +26,15 @@ pub(super) fn check(object: &Object, purpose: Purpose, problems: &mut Vec<Proble
     }
 }
 
-/// The name of an instance becomes its host name.
+/// The name of an instance becomes its host name, that of a network a part of its domain.
 fn host_name(kind: Kind, name: &Name, problems: &mut Vec<Problem>) {
-    if kind == Kind::Instance && !name.is_label() {
-        let rule = format!(
-            "\"{name}\" has a dot, which the name of an instance cannot have: it becomes its host name"
-        );
+    let becomes = match kind {
+        Kind::Instance => "the name of an instance cannot have: it becomes its host name",
+        Kind::Network => "the name of a network cannot have: it becomes a part of its DNS domain",
+        _ => return,
+    };
+    if !name.is_label() {
+        let rule = format!("\"{name}\" has a dot, which {becomes}");
         let near = name.as_str().replace('.', "-");
         let problem = Problem::of_value(FieldPath::of("metadata.name"), rule);
         problems.push(problem.help(format!("did you mean \"{near}\"?")));

@@ -7,6 +7,7 @@ mod cross;
 mod forward;
 mod instance;
 mod meta;
+mod network;
 mod others;
 mod text;
 
@@ -40,6 +41,7 @@ pub fn check(object: &Object, purpose: Purpose) -> Vec<Problem> {
     match object {
         Object::Instance(instance) => instance::check(instance, &mut problems),
         Object::Image(image) => others::image(&image.spec, &mut problems),
+        Object::Network(network) => network::check(&network.spec, &mut problems),
         Object::InstanceType(t) => others::instance_type(&t.spec, &mut problems),
         Object::Secret(secret) => others::secret(secret, &mut problems),
         Object::PortForward(forward) => forward::check(&forward.spec, &mut problems),

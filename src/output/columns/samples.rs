@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Ctx;
-use crate::api::{Image, Instance, InstanceType, Object, PortForward, Secret, Timestamp};
+use crate::api::{Image, Instance, InstanceType, Network, Object, PortForward, Secret, Timestamp};
 
 pub(in crate::output) const PASSWORD: &str = "hunter2-do-not-print";
 
@@ -73,6 +73,44 @@ pub(in crate::output) fn image(name: &str) -> Image {
             "virtualSize": "2Gi",
             "size": "333333333",
             "usedBy": ["web", "db"],
+        },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+pub(in crate::output) fn network(name: &str) -> Network {
+    let value = json!({
+        "apiVersion": "kvmctl/v1",
+        "kind": "Network",
+        "metadata": {
+            "name": name,
+            "uid": "1a2b3c4d-0000-4000-8000-000000000001",
+            "creationTimestamp": "2024-05-01T10:00:00Z",
+        },
+        "spec": {"cidr": "10.10.0.0/24"},
+        "status": {
+            "phase": "Active",
+            "managed": true,
+            "mode": "nat",
+            "bridge": "kvm-1a2b3c4d",
+            "cidr": "10.10.0.0/24",
+            "gateway": "10.10.0.1",
+            "dnsDomain": "blue.internal",
+            "autostart": true,
+            "dynamicRange": "10.10.0.2-10.10.0.9",
+            "slots": {"used": 1, "total": 245},
+            "attached": [{
+                "domain": "web", "managed": true, "running": true,
+                "mac": "52:54:00:12:34:56", "address": "10.10.0.10", "device": "vnet0",
+            }],
+            "reservations": [{
+                "address": "10.10.0.10", "mac": "52:54:00:12:34:56", "holder": "instance/web",
+            }],
+            "leases": [{
+                "address": "10.10.0.10", "mac": "52:54:00:12:34:56", "hostname": "web",
+                "expires": "2024-05-01T13:00:00Z",
+            }],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Active"}],
         },
     });
     serde_json::from_value(value).unwrap()

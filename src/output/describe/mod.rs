@@ -5,6 +5,7 @@ mod forward;
 mod image;
 mod instance;
 mod instance_type;
+mod network;
 mod secret;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub fn render(described: &Described, now: Timestamp, paint: Paint) -> String {
     match object {
         Object::Instance(o) => instance::body(&mut doc, o, described, now),
         Object::Image(o) => image::body(&mut doc, o, described),
+        Object::Network(o) => network::body(&mut doc, o, now),
         Object::InstanceType(o) => instance_type::body(&mut doc, o),
         Object::Secret(o) => secret::body(&mut doc, o),
         Object::PortForward(o) => forward::body(&mut doc, o),
