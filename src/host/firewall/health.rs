@@ -1,11 +1,12 @@
 //! How each forward fares, from one reading of the rules.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use crate::api::Uid;
 use crate::net::forward::{Bridge, Endpoint, Mapping, Segment};
 
 use super::kernel;
-use super::plan::{Wanted, plan};
+use super::plan::Plan;
 use super::present::Present;
 use super::rule::{Chain, Family, Found, Part, Rule, Verdict, found, rules_of};
 use super::ruleset::{Backend, Firewalls, Half, LibvirtHealth, Ruleset};
@@ -70,8 +71,8 @@ impl Observation {
     }
 }
 
-/// Looks at forwards in a ruleset.
-pub(super) fn observe(ruleset: &Ruleset, mappings: &[Mapping]) -> Observation {
+/// Looks at forwards in a ruleset; `plan` is what would have to be done for them.
+pub(super) fn observe(ruleset: &Ruleset, mappings: &[Mapping], plan: &Plan) -> Observation {
     let indexes = Indexes::of(ruleset);
     let forwards: Vec<ForwardState> = mappings.iter().map(|m| indexes.state(ruleset, m)).collect();
     let mut bridges: Vec<BridgeState> = Vec::new();
@@ -81,15 +82,11 @@ pub(super) fn observe(ruleset: &Ruleset, mappings: &[Mapping]) -> Observation {
             bridges.push(bridge_state(ruleset, segment));
         }
     }
-    let wanted = Wanted {
-        mappings: mappings.to_vec(),
-        retired: Vec::new(),
-    };
     Observation {
         forwards,
-        strangers: strangers(ruleset, mappings),
+        strangers: indexes.strangers(mappings),
         bridges,
-        drift: plan(ruleset, &wanted).lines(),
+        drift: plan.lines(),
     }
 }
 
@@ -106,34 +103,35 @@ pub(super) fn bridge_state(ruleset: &Ruleset, segment: &Segment) -> BridgeState 
     }
 }
 
-fn strangers(ruleset: &Ruleset, mappings: &[Mapping]) -> Vec<Found> {
-    let owners: std::collections::BTreeSet<_> = mappings.iter().map(Mapping::owner).collect();
-    let mut all: Vec<Found> = Vec::new();
-    for present in ruleset.v4.presents().chain(ruleset.v6.presents()) {
-        let others = found(present.rules());
-        all.extend(others.into_iter().filter(|f| !owners.contains(&f.owner)));
-    }
-    all
-}
-
 /// The rules that are there, with their packet counters.
-struct Indexes<'a>(HashMap<(Family, Firewalls), HashMap<&'a Rule, u64>>);
+struct Indexes<'a> {
+    rules: HashMap<(Family, Firewalls), HashMap<&'a Rule, u64>>,
+    /// The forwards that the rules tell of, by owner.
+    found: HashMap<Uid, Vec<Found>>,
+}
 
 impl<'a> Indexes<'a> {
     fn of(ruleset: &'a Ruleset) -> Self {
-        let mut all = HashMap::new();
+        let mut rules = HashMap::new();
+        let mut by_owner: HashMap<Uid, Vec<Found>> = HashMap::new();
         for family in [Family::V4, Family::V6] {
             for firewall in [Firewalls::Iptables, Firewalls::Nftables] {
                 if let Some(present) = ruleset.half(family).present(firewall) {
-                    all.insert((family, firewall), index(present));
+                    rules.insert((family, firewall), index(present));
+                    for one in found(present.rules()) {
+                        by_owner.entry(one.owner).or_default().push(one);
+                    }
                 }
             }
         }
-        Self(all)
+        Self {
+            rules,
+            found: by_owner,
+        }
     }
 
     fn get(&self, at: (Family, Firewalls), rule: &Rule) -> Option<u64> {
-        self.0.get(&at)?.get(rule).copied()
+        self.rules.get(&at)?.get(rule).copied()
     }
 
     fn state(&self, ruleset: &Ruleset, mapping: &Mapping) -> ForwardState {
@@ -171,7 +169,7 @@ impl<'a> Indexes<'a> {
             .filter(own)
             .any(|rule| self.get((family, home), rule).is_some())
         {
-            return self.elsewhere(half, family, home, mapping);
+            return self.elsewhere(family, home, mapping);
         }
         let mut parts = vec![(home, Part::Nat)];
         parts.extend(half.accepts(bridge).into_iter().map(|f| (f, Part::Accept)));
@@ -202,12 +200,20 @@ impl<'a> Indexes<'a> {
         }
     }
 
+    fn strangers(&self, mappings: &[Mapping]) -> Vec<Found> {
+        let owners: BTreeSet<Uid> = mappings.iter().map(Mapping::owner).collect();
+        let others = self.found.iter().filter(|(uid, _)| !owners.contains(uid));
+        let mut all: Vec<Found> = others.flat_map(|(_, forwards)| forwards).cloned().collect();
+        all.sort_by_key(|f| (f.owner, f.claim.first, f.guest));
+        all
+    }
+
     /// It is not where it should be: perhaps it is somewhere else.
-    fn elsewhere(&self, half: &Half, family: Family, home: Firewalls, mapping: &Mapping) -> Health {
-        let claims = |f: &Found| f.owner == mapping.owner() && f.claim.meets(&mapping.claim());
+    fn elsewhere(&self, family: Family, home: Firewalls, mapping: &Mapping) -> Health {
+        let claims = |f: &&Found| f.claim.meets(&mapping.claim());
         let right =
-            |f: &Found| (f.guest, f.guest_port) == (mapping.guest(), mapping.guest_ports().0);
-        let mut all = half.presents().flat_map(|present| found(present.rules()));
+            |f: &&Found| (f.guest, f.guest_port) == (mapping.guest(), mapping.guest_ports().0);
+        let mut all = self.found.get(&mapping.owner()).into_iter().flatten();
         if let Some(other) = all.find(|f| claims(f) && !right(f)) {
             let led = Endpoint(other.guest, other.guest_port);
             return Health::Stale(format!("it leads to {led}"));

@@ -77,7 +77,16 @@ impl Firewall {
     /// # Errors
     /// [`FirewallError::NotPermitted`], or what a tool said.
     pub fn observe(&self, mappings: &[Mapping]) -> Result<Observation, FirewallError> {
-        Ok(health::observe(&self.read()?, mappings))
+        let ruleset = self.read()?;
+        let wanted = Wanted {
+            mappings: mappings.to_vec(),
+            retired: Vec::new(),
+        };
+        Ok(health::observe(
+            &ruleset,
+            mappings,
+            &plan(&ruleset, &wanted),
+        ))
     }
 
     /// Looks at bridges; writes nothing.
@@ -99,36 +108,48 @@ impl Firewall {
     }
 
     /// Puts into force what is wanted, and nothing else is touched; when nothing is off, nothing is
-    /// locked or written.
+    /// written.
     ///
-    /// `wanted` is asked again under the firewall's lock, so it must read what it knows anew.
+    /// `wanted` may be asked twice, the second time under the firewall's lock, so it must read what it
+    /// knows anew.
     ///
     /// # Errors
     /// What `wanted` says; [`FirewallError`]; `Busy` when another run keeps the lock.
     pub fn assert(&self, store: &Store, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Changes> {
-        let (now, before) = (wanted()?, self.read()?);
-        if plan(&before, &now).is_empty() {
-            return Ok(report(&before, &now, Vec::new(), Vec::new()));
+        // Usually nobody else is there, and one reading does.
+        let mut lock = store.lock_firewall(Duration::ZERO).ok();
+        loop {
+            let (now, before) = (wanted()?, self.read()?);
+            let plan = plan(&before, &now);
+            if plan.is_empty() {
+                return Ok(report(&before, &now, &plan, Vec::new()));
+            }
+            if lock.is_some() {
+                return self.put_into_force(&before, &now, &plan);
+            }
+            lock = Some(store.lock_firewall(LOCK_WAIT)?);
         }
-        let _lock = store.lock_firewall(LOCK_WAIT)?;
-        let (now, before) = (wanted()?, self.read()?);
-        kernel::meet_guests(&now.mappings);
-        let plan = plan(&before, &now);
-        if plan.is_empty() {
-            return Ok(report(&before, &now, Vec::new(), Vec::new()));
-        }
-        self.write(&before, &plan)?;
-        let after = self.read()?;
-        let left = self::plan(&after, &now);
-        if let Some(line) = left.lines().first() {
-            return Err(FirewallError::NotInForce(format!("still to do: {line}")).into());
+    }
+
+    fn put_into_force(&self, before: &Ruleset, wanted: &Wanted, plan: &Plan) -> Result<Changes> {
+        kernel::meet_guests(&wanted.mappings);
+        self.write(before, plan)?;
+        for port in kernel::hairpins_off(&wanted.mappings) {
+            self.tools.write(&port, "1")?;
         }
         let mut warnings = Vec::new();
         if let Err(why) = conntrack::flush(self.tools, &plan.moved) {
             let why = Error::from(why);
             warnings.push(format!("connections that exist keep their old way: {why}"));
         }
-        Ok(report(&after, &now, plan.lines(), warnings))
+        let after = self.read()?;
+        let left = self::plan(&after, wanted);
+        if let Some(line) = left.lines().first() {
+            return Err(FirewallError::NotInForce(format!("still to do: {line}")).into());
+        }
+        let mut changes = report(&after, wanted, &left, warnings);
+        changes.changed = plan.lines();
+        Ok(changes)
     }
 
     fn read(&self) -> Result<Ruleset, FirewallError> {
@@ -219,9 +240,6 @@ impl Firewall {
         for bridge in &plan.localnet_on {
             kernel::set_route_localnet(self.tools, bridge, true)?;
         }
-        for port in &plan.hairpin {
-            self.tools.write(port, "1")?;
-        }
         Ok(())
     }
 
@@ -243,13 +261,9 @@ impl Firewall {
     }
 }
 
-fn report(
-    ruleset: &Ruleset,
-    wanted: &Wanted,
-    changed: Vec<String>,
-    mut warnings: Vec<String>,
-) -> Changes {
-    let observation = health::observe(ruleset, &wanted.mappings);
+/// Says how things are, and what is not in our hands.
+fn report(ruleset: &Ruleset, wanted: &Wanted, plan: &Plan, mut warnings: Vec<String>) -> Changes {
+    let observation = health::observe(ruleset, &wanted.mappings, plan);
     for trouble in observation.libvirt_trouble() {
         warnings.push(format!(
             "{trouble}; only this brings them back: {}",
@@ -257,7 +271,7 @@ fn report(
         ));
     }
     Changes {
-        changed,
+        changed: Vec::new(),
         warnings,
         observation,
     }

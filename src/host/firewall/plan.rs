@@ -124,17 +124,20 @@ pub(super) fn plan(ruleset: &Ruleset, wanted: &Wanted) -> Plan {
 
 fn goal(ruleset: &Ruleset, wanted: &Wanted, family: Family, firewall: Firewalls) -> Goal {
     let half = ruleset.half(family);
-    let mut goal = Goal::default();
+    let (mut goal, mut known) = (Goal::default(), BTreeMap::new());
     for mapping in &wanted.mappings {
         goal.owners.insert(mapping.owner());
         if Family::of(mapping.guest()) != family {
             continue;
         }
         let bridge = &mapping.segment().bridge;
-        if half.home(bridge) == Some(firewall) {
+        let (home, accepts) = known
+            .entry(bridge)
+            .or_insert_with(|| (half.home(bridge), half.accepts(bridge)));
+        if *home == Some(firewall) {
             goal.rules.extend(rules_of(mapping, Part::Nat));
         }
-        if half.accepts(bridge).contains(&firewall) {
+        if accepts.contains(&firewall) {
             goal.rules.extend(rules_of(mapping, Part::Accept));
         }
     }

@@ -1,7 +1,7 @@
 //! The rules of a forward as values: made from mappings, compared with what is read back, written by
 //! one renderer for each firewall.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -269,12 +269,17 @@ pub(super) fn found<'a>(rules: impl Iterator<Item = &'a Rule> + Clone) -> Vec<Fo
     let mut forwards: Vec<Found> = rules.clone().filter_map(one_found).collect();
     forwards.sort_by_key(|f| (f.owner, f.claim.first, f.claim.address, f.guest));
     forwards.dedup_by(|b, a| (a.owner, a.claim, a.guest) == (b.owner, b.claim, b.guest));
+    let mut bridges = BTreeMap::new();
+    for rule in rules {
+        if let (Some(uid), Some(bridge), Some(to)) =
+            (rule.tag.owner(), &rule.output, rule.destination)
+        {
+            bridges.insert((uid, to.addr()), bridge);
+        }
+    }
     for forward in &mut forwards {
-        forward.bridge = rules
-            .clone()
-            .filter(|r| r.tag.owner() == Some(forward.owner))
-            .find(|r| r.output.is_some() && r.destination == Some(forward.guest.into()))
-            .and_then(|r| r.output.clone());
+        let bridge = bridges.get(&(forward.owner, forward.guest));
+        forward.bridge = bridge.map(|bridge| (*bridge).clone());
     }
     forwards
 }

@@ -160,12 +160,6 @@ impl Half {
         }
     }
 
-    pub(super) fn presents(&self) -> impl Iterator<Item = &Present> + Clone {
-        [Firewalls::Iptables, Firewalls::Nftables]
-            .into_iter()
-            .filter_map(|firewall| self.present(firewall))
-    }
-
     /// Returns whether what libvirt keeps for a network is there.
     pub(super) fn libvirt_health(&self, segment: &Segment) -> LibvirtHealth {
         if segment.libvirt == LibvirtRules::None {
