@@ -328,6 +328,12 @@ impl Mirrors {
         }
     }
 
+    /// Returns whether the mirror of an https URL is one without TLS: whoever configured that has
+    /// allowed it.
+    pub fn allow_http(&self, url: &str) -> bool {
+        url.starts_with("https://") && self.rewrite(url).starts_with("http://")
+    }
+
     /// Returns where `url` is fetched from.
     pub fn rewrite<'a>(&self, url: &'a str) -> Cow<'a, str> {
         let fitting = self.0.iter().filter(|(from, _)| url.starts_with(*from));

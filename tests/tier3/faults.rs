@@ -1,9 +1,9 @@
 //! Tools, stores and pools that fail: one clear error each, and nothing half made.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use super::host::{apply, expect_no_trace, guest_env, host, tiny};
+use super::pool::{Mounted, Pool};
 use crate::support::{CommandOutput, Env};
 
 /// Makes an instance with a maker of seeds that is this script, or with none at all.
@@ -52,7 +52,7 @@ fn a_store_that_cannot_be_written_is_told() {
     let env = env.with("KVMCTL_STORE", &store);
     import(&env, "tiny", &[]).ok();
     env.run("mount", &["--bind", &store, &store]).ok();
-    let mounted = Mounted(store.clone());
+    let mounted = Mounted::at(&store);
     env.run("mount", &["-o", "remount,bind,ro", &store]).ok();
     env.kvmctl(["get", "images", "-o", "name"])
         .ok()
@@ -72,8 +72,8 @@ fn a_store_that_cannot_be_written_is_told() {
 #[test]
 fn a_full_pool_is_told_before_anything_is_made() {
     let env = guest_env();
-    let small = SmallPool::new(&env, "fa-small");
-    let files = || host("ls", &["-A", &small.path]);
+    let small = Pool::new(&env, "fa-small", "8M");
+    let files = || small.files();
     import(&env, "fa-image", &[]).code(2).says("free");
     // libvirtd 11.3 dies of a disk that fills up in the middle.
     import(&env, "fa-image", &["--sparse"])
@@ -116,50 +116,4 @@ fn import(env: &Env, name: &str, flags: &[&str]) -> CommandOutput {
     let file = format!("{images}/tiny.qcow2");
     let args = ["images", "import", &file, "--name", name];
     env.kvmctl([&args[..], flags].concat())
-}
-
-/// A mount that goes with the value.
-struct Mounted(String);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        host("umount", &[&self.0]);
-    }
-}
-
-/// A pool on a file system of 8 MiB, and the context that uses it.
-struct SmallPool {
-    name: String,
-    path: String,
-    _mount: Mounted,
-}
-
-impl SmallPool {
-    fn new(env: &Env, name: &str) -> Self {
-        let path = format!("/var/lib/libvirt/{name}");
-        assert!(!Path::new(&path).exists());
-        std::fs::create_dir(&path).unwrap();
-        let tmpfs = ["-t", "tmpfs", "-o", "size=8M,mode=711", "tmpfs", &path];
-        env.run("mount", &tmpfs).ok();
-        let store = env.path("store").display().to_string();
-        let context = ["config", "set-context", name, "--uri", "qemu:///system"];
-        let rest = ["--pool", name, "--network", "default", "--store", &store];
-        env.kvmctl([&context[..], &rest[..]].concat()).ok();
-        env.kvmctl(["config", "use-context", name]).ok();
-        env.kvmctl(["setup", "--yes", "--pool-path", &path]).ok();
-        Self {
-            name: name.to_owned(),
-            _mount: Mounted(path.clone()),
-            path,
-        }
-    }
-}
-
-impl Drop for SmallPool {
-    fn drop(&mut self) {
-        host("virsh", &["-q", "pool-destroy", &self.name]);
-        host("virsh", &["-q", "pool-undefine", &self.name]);
-        host("umount", &[&self.path]);
-        let _ = std::fs::remove_dir(&self.path);
-    }
 }

@@ -54,8 +54,9 @@ pub fn pull(
     if present(world, choice.entry.alias.as_str())?.is_some() {
         return Ok((key, Outcome::Unchanged));
     }
+    let mirrors = world.mirrors()?;
     let fetcher = Fetcher::new(Options {
-        allow_http: request.allow_http,
+        allow_http: request.allow_http || mirrors.allow_http(&choice.source.url),
         ..Options::default()
     });
     let dir = download_dir(world)?;
@@ -67,7 +68,7 @@ pub fn pull(
         progress: &mut progress,
     };
     let pulled = fetcher
-        .pull(&choice, &world.mirrors()?, &dir, &mut watch)
+        .pull(&choice, &mirrors, &dir, &mut watch)
         .map_err(or_signal)?;
     let facts = Facts {
         name: key.name.clone(),
