@@ -63,7 +63,7 @@ pub(crate) fn phase_of(
 fn of_state(state: DomainState, verdict: Option<&Verdict>) -> (Phase, Option<String>) {
     let because = |phase, reason: &str| (phase, Some(reason.to_owned()));
     match state {
-        DomainState::Running if verdict.is_some_and(|v| v.ready == ConditionStatus::False) => {
+        DomainState::Running if verdict.is_some_and(has_failed) => {
             let reason = verdict.and_then(|v| v.reason.clone());
             (
                 Phase::Failed,
@@ -79,6 +79,17 @@ fn of_state(state: DomainState, verdict: Option<&Verdict>) -> (Phase, Option<Str
         DomainState::Suspended => because(Phase::Paused, "GuestSuspended"),
         DomainState::Unknown => because(Phase::Pending, "StateUnknown"),
     }
+}
+
+/// Tells a boot that went wrong from a guest that runs well and has nobody to report for it: an image
+/// without cloud-init is not Ready, and nothing of it has failed.
+fn has_failed(verdict: &Verdict) -> bool {
+    let nobody = ["NoCloudInit", "CloudInitDisabled"];
+    verdict.ready == ConditionStatus::False
+        && !verdict
+            .reason
+            .as_deref()
+            .is_some_and(|r| nobody.contains(&r))
 }
 
 /// Returns the `Ready` condition.
