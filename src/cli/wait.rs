@@ -6,12 +6,11 @@ use clap::Args;
 
 use super::args::SelectArgs;
 use super::context::Ctx;
+use super::selection::select;
 use super::targets::Targets;
-use crate::api::{Kind, Object, ObjectKey, Span};
+use crate::api::{Kind, ObjectKey, Span};
 use crate::engine::{self, Goal};
 use crate::error::{Error, Result};
-use crate::observe::{Depth, Scope};
-use crate::output;
 
 /// What to wait for.
 #[derive(Debug, Clone, Args)]
@@ -21,6 +20,9 @@ pub(crate) struct WaitForArgs {
     /// condition=TYPE[=STATUS], delete, create or jsonpath='{PATH}'=VALUE (can be repeated: all must hold)
     #[arg(long = "for", value_name = "GOAL", required = true)]
     goals: Vec<String>,
+    /// Wait for all objects of the kind that kvmctl manages
+    #[arg(long)]
+    all: bool,
     /// How long to wait at the most
     #[arg(long, value_name = "TIME", default_value = "30s")]
     timeout: Span,
@@ -33,40 +35,40 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: WaitForArgs) -> Result<()
         .iter()
         .map(|g| Goal::parse(g))
         .collect::<Result<_>>()?;
-    let keys = keys(ctx, noun, &args.select)?;
+    let keys = keys(ctx, noun, &args)?;
     let deadline = Instant::now() + args.timeout.duration();
     let reporter = ctx.reporter();
-    for key in keys {
+    // One after the other, as their time runs out together; what one comes to stops no other.
+    let batch = engine::run_all(&keys, 1, |key| {
         for goal in &goals {
-            engine::wait_for(ctx.world()?, &key, goal, deadline, reporter.as_ref())?;
+            engine::wait_for(ctx.world()?, key, goal, deadline, reporter.as_ref())?;
         }
-        ctx.print_outcome(&key, goals.last().map_or("condition met", Goal::met))?;
-    }
-    Ok(())
+        ctx.print_outcome(key, goals.last().map_or("condition met", Goal::met))
+    });
+    batch.into_result(|e| ctx.ui().error(e))
 }
 
-fn keys(ctx: &Ctx, noun: Option<Kind>, select: &SelectArgs) -> Result<Vec<ObjectKey>> {
-    match (
-        &select.selector,
-        Targets::parse(noun, &select.targets, "wait")?,
-    ) {
-        (None, targets) => targets.named(),
-        (Some(selector), Targets::Kinds(kinds)) => {
-            let filter = output::Filter::parse(Some(selector), None, &kinds)?;
-            let mut keys = Vec::new();
-            for kind in kinds {
-                let objects = ctx.world()?.list(kind, Scope::Managed, Depth::Listing)?;
-                keys.extend(
-                    objects
-                        .iter()
-                        .filter(|o| filter.matches(o))
-                        .filter_map(Object::key),
-                );
+fn keys(ctx: &Ctx, noun: Option<Kind>, args: &WaitForArgs) -> Result<Vec<ObjectKey>> {
+    let selector = args.select.selector.as_deref();
+    match Targets::parse(noun, &args.select.targets, "wait")? {
+        Targets::Named(_) if args.all || selector.is_some() => Err(Error::usage(
+            "name cannot be provided when a selector or --all is specified",
+        )),
+        Targets::Named(keys) => Ok(keys),
+        Targets::Kinds(_) if !args.all && selector.is_none() => Err(Error::usage(
+            "resource(s) were provided, but no name was specified",
+        )
+        .hint("kvmctl wait --for=condition=Ready instance NAME")
+        .hint("kvmctl wait --for=condition=Ready instances --all")),
+        Targets::Kinds(kinds) => {
+            let keys = select(ctx, &kinds, selector)?;
+            let goes = |goal: &str| goal == "delete";
+            if keys.is_empty() && !args.goals.iter().all(|g| goes(g)) {
+                // A script that waits for a label that nothing has must not go on.
+                return Err(Error::not_found("no matching resources found")
+                    .hint(format!("kvmctl get {}", kinds[0].info().plural)));
             }
             Ok(keys)
-        }
-        (Some(_), Targets::Named(_)) => {
-            Err(Error::usage("give either names or a selector, not both"))
         }
     }
 }

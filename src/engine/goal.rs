@@ -26,8 +26,8 @@ pub enum Goal {
     Create,
     /// A field has a value.
     Field {
-        /// The path, as `.status.phase`.
-        path: String,
+        /// The path as a JSON pointer, as `/status/phase`.
+        pointer: String,
         /// The value; any when absent.
         value: Option<String>,
     },
@@ -53,14 +53,18 @@ impl Goal {
             }
         }
         if let Some(rest) = text.strip_prefix("jsonpath=") {
-            let rest = rest.trim_matches('\'');
-            let (path, value) = match rest.split_once("}=") {
-                Some((path, value)) => (path, Some(value.to_owned())),
-                None => (rest.trim_end_matches('}'), None),
+            let (path, value) = match rest.strip_prefix('{').map(|r| r.split_once('}')) {
+                Some(Some((path, ""))) => (path, None),
+                Some(Some((path, value))) => (path, value.strip_prefix('=')),
+                Some(None) => ("", None),
+                None => match rest.split_once('=') {
+                    Some((path, value)) => (path, Some(value)),
+                    None => (rest, None),
+                },
             };
-            let path = path.trim_start_matches('{').to_owned();
-            if path.starts_with('.') && !path.contains(['\'', '{', '}']) {
-                return Ok(Self::Field { path, value });
+            if let Some(pointer) = pointer(path) {
+                let value = value.map(str::to_owned);
+                return Ok(Self::Field { pointer, value });
             }
         }
         Err(Error::usage(format!("unrecognized condition: {text:?}"))
@@ -116,8 +120,8 @@ pub fn wait_for(
             (Goal::Condition { kind, status }, Some(object)) if holds(object, kind, status)? => {
                 return Ok(());
             }
-            (Goal::Field { path, value }, Some(object))
-                if field(object, path)?
+            (Goal::Field { pointer, value }, Some(object))
+                if field(object, pointer)?
                     .is_some_and(|found| value.as_ref().is_none_or(|wanted| *wanted == found)) =>
             {
                 return Ok(());
@@ -126,12 +130,18 @@ pub fn wait_for(
         }
         if Instant::now() >= deadline {
             let span = Span::seconds(started.elapsed().as_secs());
+            let seen = seen(key, goal, object.as_ref())?;
+            let plural = key.kind.info().plural;
+            let hint = match object {
+                Some(_) => format!("kvmctl describe {key}"),
+                None => format!("kvmctl get {plural}"),
+            };
             return Err(Error::new(
                 ErrorKind::Timeout,
                 format!("timed out waiting for the condition on {key}"),
             )
-            .caused_by(format!("waited {span}"))
-            .hint(format!("kvmctl describe {key}")));
+            .caused_by(format!("waited {span}, last seen: {seen}"))
+            .hint(hint));
         }
         let until = deadline.min(Instant::now() + LOOK);
         match &events {
@@ -156,6 +166,58 @@ fn reworded(error: Error, key: &ObjectKey) -> Error {
     error.hints().iter().cloned().fold(reworded, Error::hint)
 }
 
+/// Tells what there was instead of the goal.
+fn seen(key: &ObjectKey, goal: &Goal, object: Option<&Object>) -> Result<String> {
+    let (kind, name) = (key.kind, key.name.as_str());
+    let Some(object) = object else {
+        return Ok(format!("{kind} {name:?} does not exist"));
+    };
+    let pointer = match goal {
+        Goal::Field { pointer, .. } => pointer.clone(),
+        Goal::Condition { kind, .. } => {
+            let value = value_of(object)?;
+            let all = value
+                .pointer("/status/conditions")
+                .and_then(Value::as_array);
+            let mut all = all.into_iter().flatten();
+            let text = |c: &Value, key: &str| c.get(key).and_then(Value::as_str).map(str::to_owned);
+            let found = all.find(|c| text(c, "type").is_some_and(|t| t.eq_ignore_ascii_case(kind)));
+            let status = found.and_then(|c| text(c, "status"));
+            return Ok(match status {
+                Some(status) => format!("{kind}={status}"),
+                None => format!("it has no condition {kind:?}"),
+            });
+        }
+        Goal::Delete | Goal::Create => return Ok(format!("{kind} {name:?} exists")),
+    };
+    Ok(match field(object, &pointer)? {
+        Some(found) => found,
+        None => "the field is not there".to_owned(),
+    })
+}
+
+/// Reads a plain path, as `.status.addresses[0].address`, as a JSON pointer.
+fn pointer(path: &str) -> Option<String> {
+    let mut pointer = String::new();
+    for part in path.strip_prefix('.')?.split('.') {
+        let (name, mut rest) = part.split_at(part.find('[').unwrap_or(part.len()));
+        if name.is_empty() || name.contains([']', '\'', '"', '{', '}', '(', '*', '/', '~', ' ']) {
+            return None;
+        }
+        pointer.push('/');
+        pointer.push_str(name);
+        while let Some(index) = rest.strip_prefix('[') {
+            let (number, after) = index.split_once(']')?;
+            pointer.push_str(&format!("/{}", number.parse::<usize>().ok()?));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+    }
+    Some(pointer)
+}
+
 fn holds(object: &Object, kind: &str, status: &str) -> Result<bool> {
     let value = value_of(object)?;
     let conditions = value
@@ -169,14 +231,11 @@ fn holds(object: &Object, kind: &str, status: &str) -> Result<bool> {
     }))
 }
 
-fn field(object: &Object, path: &str) -> Result<Option<String>> {
-    let pointer = path.replace('.', "/");
-    Ok(value_of(object)?
-        .pointer(&pointer)
-        .map(|found| match found {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        }))
+fn field(object: &Object, pointer: &str) -> Result<Option<String>> {
+    Ok(value_of(object)?.pointer(pointer).map(|found| match found {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }))
 }
 
 fn value_of(object: &Object) -> Result<Value> {
@@ -212,11 +271,34 @@ mod tests {
         assert_eq!(
             Goal::parse("jsonpath={.status.phase}=Running").unwrap(),
             Goal::Field {
-                path: ".status.phase".into(),
+                pointer: "/status/phase".into(),
                 value: Some("Running".into())
             }
         );
-        for bad in ["", "ready", "condition=", "jsonpath=status"] {
+        assert_eq!(
+            Goal::parse("jsonpath={.status.addresses[0].address}").unwrap(),
+            Goal::Field {
+                pointer: "/status/addresses/0/address".into(),
+                value: None
+            }
+        );
+        assert_eq!(
+            Goal::parse("jsonpath=.spec.cpus=2").unwrap(),
+            Goal::Field {
+                pointer: "/spec/cpus".into(),
+                value: Some("2".into())
+            }
+        );
+        for bad in [
+            "",
+            "ready",
+            "condition=",
+            "jsonpath=status",
+            "jsonpath={.status.phase=Running",
+            "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}=True",
+            "jsonpath={.status..phase}",
+            "jsonpath={.a[x]}",
+        ] {
             assert!(Goal::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -26,6 +26,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(15);
 
 /// How long a guest that was Ready may take to say which boot it is of.
 const GREETING: Duration = Duration::from_secs(3);
+/// What is said of a guest of which nothing else is known.
+const BOOTING: &str = "booting";
 
 /// What is known of a boot so far.
 struct Watch<'w> {
@@ -74,9 +76,9 @@ pub fn wait_ready(
         heard: false,
         reserved: reserved(world, domain_uid)?,
         login_seen: None,
-        last: "nothing yet".to_owned(),
+        last: BOOTING.to_owned(),
     };
-    reporter.phase(key, "booting");
+    reporter.phase(key, BOOTING);
     watch.run(deadline, timeout, reporter)
 }
 
@@ -188,7 +190,7 @@ impl Watch<'_> {
         let state = serial::read(&log);
         match &state {
             SerialState::Booting { stage } => {
-                let booting = || "booting".to_owned();
+                let booting = || BOOTING.to_owned();
                 let text = stage
                     .as_ref()
                     .map_or_else(booting, |s| format!("cloud-init: {s}"));
