@@ -46,5 +46,5 @@ pub use object::{Object, ObjectKey};
 pub use port::{InvalidPort, PortMapping, Protocol};
 pub use quantity::{InvalidQuantity, Quantity};
 pub use report::{Reporter, Silent};
-pub use secret::{Secret, SecretValue};
+pub use secret::{MASKED, Secret, SecretValue};
 pub use span::{InvalidSpan, Span};

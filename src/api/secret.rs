@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::meta::ObjectMeta;
 use super::name::EnvName;
 
+/// What is printed in place of a secret value.
+pub const MASKED: &str = "***";
+
 /// A secret text. `Debug` does not show it, so that no log can.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::api::{API_VERSION, Object, SecretValue};
 
 /// What stands where a secret was.
-pub const MASK: &str = "***";
+pub const MASK: &str = crate::api::MASKED;
 
 /// Returns an object as a value. The data of a Secret are masked before anything else sees them, so
 /// that no format, path or selector reaches them.

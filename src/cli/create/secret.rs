@@ -22,6 +22,9 @@ pub(crate) struct SecretArgs {
     /// File with KEY=VALUE lines (can be repeated)
     #[arg(long, value_name = "FILE")]
     from_env_file: Vec<InputFile>,
+    /// kubectl's flag, which would show the value to everybody on the host
+    #[arg(long, value_name = "KEY=VALUE", hide = true)]
+    from_literal: Vec<String>,
 }
 
 impl SecretArgs {
@@ -30,6 +33,16 @@ impl SecretArgs {
     /// # Errors
     /// Usage errors that name the flag.
     pub(crate) fn object(&self) -> Result<Secret> {
+        if let Some(given) = self.from_literal.first() {
+            let key = given.split_once('=').map_or(given.as_str(), |(key, _)| key);
+            return Err(Error::usage(
+                "--from-literal is not taken: everybody on the host can read a command line",
+            )
+            .hint(format!(
+                "kvmctl secrets create {} --from-file {key}=-      (then type it, and Ctrl-D)",
+                self.name
+            )));
+        }
         let mut data = BTreeMap::new();
         for file in &self.from_env_file {
             data.extend(

@@ -90,25 +90,24 @@ pub fn sides(world: &World, object: &Object) -> Result<Sides> {
     let key = object
         .key()
         .ok_or_else(|| Error::usage("metadata.name is missing"))?;
-    let text = |object: &Object| match object {
-        Object::Secret(secret) => {
-            let mut shown = secret.as_ref().clone();
-            for value in shown.data.values_mut() {
-                *value = crate::api::SecretValue::new(manifest::mask(value.expose()));
-            }
-            manifest::to_manifest_yaml(&bare(shown.into()))
-        }
-        other => manifest::to_manifest_yaml(&bare(other.clone())),
-    };
     let live = match world.get(&key) {
-        Ok(live) => text(&live),
-        Err(e) if e.kind() == crate::error::Kind::NotFound => String::new(),
+        Ok(live) => Some(live),
+        Err(e) if e.kind() == crate::error::Kind::NotFound => None,
         Err(e) => return Err(e),
     };
+    let (live, wanted) = match (live, object) {
+        (Some(Object::Secret(live)), Object::Secret(wanted)) => {
+            let (live, wanted) = super::secret::shown(Some(&live), wanted);
+            (live.map(Object::from), wanted.into())
+        }
+        (None, Object::Secret(wanted)) => (None, super::secret::shown(None, wanted).1.into()),
+        (live, wanted) => (live, wanted.clone()),
+    };
+    let text = |object: Object| manifest::to_manifest_yaml(&bare(object));
     Ok(Sides {
         name: key.to_string(),
-        live,
-        wanted: text(object),
+        live: live.map(text).unwrap_or_default(),
+        wanted: text(wanted),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Secrets: what applying one does.
 
 use super::settle::{kept_meta, key_of, settle};
-use crate::api::{Kind, Secret};
+use crate::api::{Kind, MASKED, ObjectKey, Secret, SecretValue};
 use crate::engine::options::{Applied, ApplyOptions};
 use crate::engine::owned;
 use crate::error::{Error, Result};
@@ -16,17 +16,11 @@ pub(super) fn apply_secret(
     options: &ApplyOptions,
 ) -> Result<Applied> {
     let key = key_of(Kind::Secret, &wanted.metadata)?;
-    if wanted.data.values().any(|v| v.expose() == "***") {
-        return Err(Error::usage(format!(
-            "{key}: the values are masked (***), as `get` prints them"
-        ))
-        .hint("give the values themselves"));
-    }
     let old = world
         .store_for_reading()?
         .get::<SecretRecord>(&key.name)?
         .map(SecretRecord::into_object);
-    let mut new = wanted.clone();
+    let mut new = unmasked(&key, wanted, old.as_ref())?;
     new.metadata = kept_meta(&wanted.metadata, old.as_ref().map(|o| &o.metadata));
     let same = old.as_ref().is_some_and(|o| *o == new);
     let step = Step::Secret(plan::secret::Step::Write(Box::new(new.clone())));
@@ -41,4 +35,92 @@ pub(super) fn apply_secret(
         let _lock = store.lock(STORE_WAIT)?;
         Ok(store.put(&SecretRecord::new(new)?)?)
     })
+}
+
+/// Puts the value that is there in the place of each mask.
+///
+/// # Errors
+/// Usage, for a mask that stands for nothing.
+fn unmasked(key: &ObjectKey, wanted: &Secret, old: Option<&Secret>) -> Result<Secret> {
+    let mut secret = wanted.clone();
+    for (name, value) in &mut secret.data {
+        if value.expose() != MASKED {
+            continue;
+        }
+        match old.and_then(|old| old.data.get(name)) {
+            Some(kept) => value.clone_from(kept),
+            None => {
+                return Err(Error::usage(format!(
+                    "{key}: data.{name} is masked ({MASKED}), as `get` prints it, and there is no value yet"
+                ))
+                .hint(format!("kvmctl secrets create {} --from-file {name}=FILE", key.name)));
+            }
+        }
+    }
+    Ok(secret)
+}
+
+/// Returns the two sides of a diff with nothing to read in them but whether a value changes.
+pub(super) fn shown(live: Option<&Secret>, wanted: &Secret) -> (Option<Secret>, Secret) {
+    let masked = |secret: &Secret, other: Option<&Secret>, word: &str| {
+        let mut shown = secret.clone();
+        for (name, value) in &mut shown.data {
+            let there = other.and_then(|o| o.data.get(name));
+            let same = value.expose() == MASKED
+                || there.is_none_or(|t| t == value || t.expose() == MASKED);
+            *value = SecretValue::new(match same {
+                true => MASKED.to_owned(),
+                false => format!("{MASKED} ({word})"),
+            });
+        }
+        shown
+    };
+    (
+        live.map(|live| masked(live, Some(wanted), "before")),
+        masked(wanted, live, "after"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{API_VERSION, EnvName, Name, ObjectMeta};
+
+    fn secret(pairs: &[(&str, &str)]) -> Secret {
+        Secret {
+            api_version: API_VERSION.to_owned(),
+            kind: "Secret".to_owned(),
+            metadata: ObjectMeta::named(Name::new("s").unwrap()),
+            data: pairs
+                .iter()
+                .map(|(k, v)| (EnvName::new(*k).unwrap(), SecretValue::new(*v)))
+                .collect(),
+        }
+    }
+
+    fn values(secret: &Secret) -> Vec<&str> {
+        secret.data.values().map(SecretValue::expose).collect()
+    }
+
+    #[test]
+    fn a_mask_keeps_the_value_that_is_there() {
+        let key = ObjectKey::new(Kind::Secret, Name::new("s").unwrap());
+        let old = secret(&[("A", "one"), ("B", "two")]);
+        let wanted = secret(&[("A", MASKED), ("B", "new")]);
+        let new = unmasked(&key, &wanted, Some(&old)).unwrap();
+        assert_eq!(values(&new), ["one", "new"]);
+        let error = unmasked(&key, &wanted, None).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Usage);
+    }
+
+    #[test]
+    fn a_diff_tells_what_changes_and_no_value() {
+        let old = secret(&[("A", "one"), ("B", "two"), ("C", "three")]);
+        let new = secret(&[("A", "one"), ("B", "new"), ("D", "four")]);
+        let (live, wanted) = shown(Some(&old), &new);
+        assert_eq!(values(&live.unwrap()), ["***", "*** (before)", "***"]);
+        assert_eq!(values(&wanted), ["***", "*** (after)", "***"]);
+        let (live, wanted) = shown(Some(&old), &secret(&[("A", MASKED)]));
+        assert_eq!(values(&live.unwrap())[0], values(&wanted)[0]);
+    }
 }

@@ -43,7 +43,7 @@ pub fn check(object: &Object, purpose: Purpose) -> Vec<Problem> {
         Object::Image(image) => others::image(&image.spec, &mut problems),
         Object::Network(network) => network::check(&network.spec, &mut problems),
         Object::InstanceType(t) => others::instance_type(&t.spec, &mut problems),
-        Object::Secret(secret) => others::secret(secret, &mut problems),
+        Object::Secret(secret) => others::secret(secret, purpose, &mut problems),
         Object::PortForward(forward) => forward::check(&forward.spec, &mut problems),
     }
     problems

@@ -1,7 +1,8 @@
 //! Images, instance types and secrets.
 
+use super::Purpose;
 use super::text::{control_character, is_hex, is_masked};
-use crate::api::{ImageSpec, InstanceTypeSpec, Quantity, Secret};
+use crate::api::{ImageSpec, InstanceTypeSpec, MASKED, Quantity, Secret};
 use crate::manifest::origin::Problem;
 use crate::manifest::path::FieldPath;
 
@@ -92,13 +93,15 @@ fn is_user(name: &str) -> bool {
 }
 
 /// Values are never shown, not even in what is wrong with them.
-pub(super) fn secret(secret: &Secret, problems: &mut Vec<Problem>) {
+pub(super) fn secret(secret: &Secret, purpose: Purpose, problems: &mut Vec<Problem>) {
     let mut total = 0;
     for (key, value) in &secret.data {
         let text = value.expose();
         let path = FieldPath::of("data").key(key.as_str());
         total += key.as_str().len() + text.len();
-        if text == "***" || is_masked(text) {
+        // What `get -o yaml` prints can be applied again: the mask stands for the value that is there.
+        let kept = text == MASKED && purpose == Purpose::Apply;
+        if !kept && (text == MASKED || is_masked(text)) {
             let rule = "this is the mask that kvmctl prints, not a value; write the value or leave the key out";
             problems.push(Problem::of_value(path, rule));
         } else if let Some(c) = control_character(text) {

@@ -199,7 +199,7 @@ fn the_other_kinds_have_rules_too() {
         head("Image"),
         head("Secret"),
     );
-    insta::assert_snapshot!(told(&text, Purpose::Apply), @r#"
+    insta::assert_snapshot!(told(&text, Purpose::Create), @r#"
     a.yaml:5:14: (document 1) spec.cpus: must be between 1 and 512, is 513
     a.yaml:5:27: (document 1) spec.memory: must be at least 32Mi, is 1Mi
     a.yaml:5:37: (document 1) spec.disk: must be at least 1Mi, is 1; did you mean 1M?
@@ -217,6 +217,8 @@ fn the_other_kinds_have_rules_too() {
         head("Secret"),
     );
     assert_eq!(told(&good, Purpose::Apply), "");
+    let printed = format!("{}data: {{A: '***'}}\n", head("Secret"));
+    assert_eq!(told(&printed, Purpose::Apply), "");
 }
 
 #[test]
