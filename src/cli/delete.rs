@@ -92,6 +92,11 @@ fn keys(ctx: &Ctx, noun: Option<Kind>, args: &DeleteArgs) -> Result<Vec<ObjectKe
         if !args.select.targets.is_empty() {
             return Err(Error::usage("give either names or -f, not both"));
         }
+        if args.all || args.select.selector.is_some() {
+            return Err(Error::usage(
+                "give either -f or a selection (--all, --selector), not both",
+            ));
+        }
         let objects = ctx.manifests(&args.files, "delete")?;
         return Ok(objects.iter().filter_map(Object::key).collect());
     }
@@ -110,6 +115,9 @@ fn keys(ctx: &Ctx, noun: Option<Kind>, args: &DeleteArgs) -> Result<Vec<ObjectKe
         Targets::Named(keys) => Ok(keys),
         Targets::Kinds(kinds) if args.all || args.select.selector.is_some() => {
             let keys = select(ctx, &kinds, args.select.selector.as_deref())?;
+            if keys.is_empty() {
+                ctx.ui().status("No resources found.");
+            }
             confirm(ctx, args, &keys)?;
             Ok(keys)
         }

@@ -53,6 +53,12 @@ struct Found {
 /// Lists objects.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: GetArgs) -> Result<()> {
     let targets = targets(ctx, noun, &args)?;
+    let selects = args.select.selector.is_some() || args.list.field_selector.is_some();
+    if selects && matches!(targets, Targets::Named(_)) {
+        return Err(Error::usage(
+            "name cannot be provided when a selector is specified",
+        ));
+    }
     let request = ctx.print_request(&args.list)?;
     let filter = output::Filter::parse(
         args.select.selector.as_deref(),
@@ -119,7 +125,11 @@ fn find(
     };
     match targets {
         Targets::Kinds(kinds) => {
-            let everything = args.select.targets.iter().any(|w| w == "all");
+            let everything = args
+                .select
+                .targets
+                .iter()
+                .any(|w| w.split(',').any(|n| n == "all"));
             let mut groups = Vec::new();
             for &kind in kinds {
                 let mut objects = world.list(kind, scope, depth)?;

@@ -117,10 +117,19 @@ fn slashed(word: &str, verb: &str) -> Result<ObjectKey> {
 }
 
 fn kinds_of(word: &str) -> Result<Vec<Kind>> {
-    if word == "all" {
-        return Ok(KINDS.iter().map(|row| row.kind).rev().collect());
+    let mut kinds: Vec<Kind> = Vec::new();
+    for noun in word.split(',') {
+        let meant = match noun {
+            "all" => KINDS.iter().map(|row| row.kind).rev().collect(),
+            noun => vec![kind_of(noun)?],
+        };
+        for kind in meant {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
     }
-    word.split(',').map(kind_of).collect()
+    Ok(kinds)
 }
 
 /// Reads a noun.
@@ -183,6 +192,18 @@ mod tests {
         assert_eq!(
             parse(&["instances,images"]).unwrap(),
             Targets::Kinds(vec![Kind::Instance, Kind::Image])
+        );
+        assert_eq!(
+            parse(&["instances,all"]).unwrap(),
+            match parse(&["all"]).unwrap() {
+                Targets::Kinds(all) => Targets::Kinds(
+                    std::iter::once(Kind::Instance)
+                        .chain(all.into_iter().filter(|k| *k != Kind::Instance))
+                        .collect()
+                ),
+                named => named,
+            },
+            "each kind once"
         );
     }
 
