@@ -6,6 +6,7 @@ use super::args::AcceleratorArg;
 use super::context::Ctx;
 use crate::config::{ConfigFile, ContextChange, Privilege};
 use crate::error::{Error, Result};
+use crate::libvirt::Host;
 use crate::paths::Paths;
 
 /// What to do with contexts.
@@ -98,6 +99,9 @@ pub(crate) fn run(ctx: &Ctx, command: ConfigCommand) -> Result<()> {
             privilege,
         } => {
             let global = ctx.global();
+            if let Some(uri) = &global.uri {
+                Host::check_uri(uri)?;
+            }
             let change = ContextChange {
                 uri: global.uri.clone(),
                 pool,

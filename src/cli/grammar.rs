@@ -23,7 +23,7 @@ pub(crate) fn command() -> Command {
         .arg_required_else_help(true)
         .infer_subcommands(false)
         .disable_help_subcommand(false)
-        .help_template("{about}\n\nUsage: {usage}\n{after-help}\n\nGlobal options:\n{options}")
+        .help_template("{about}\n\nUsage: {usage}{after-help}\n\nGlobal options:\n{options}")
         .after_help(overview());
     // A derived set of flags brings its own description along.
     let root = GlobalArgs::augment_args(root)

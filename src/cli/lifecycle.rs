@@ -58,13 +58,13 @@ pub(crate) struct ResizeArgs {
     #[arg(long = "type", value_name = "TYPE")]
     instance_type: Option<String>,
     /// Number of virtual CPUs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     cpus: Option<u32>,
     /// Memory
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory: Option<Quantity>,
     /// Size of the root disk; it can only grow
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     disk: Option<Quantity>,
 }
 

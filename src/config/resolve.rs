@@ -143,7 +143,10 @@ pub fn resolve(
         accelerator: accelerator
             .or(context.accelerator)
             .unwrap_or(Accelerator::Auto),
-        store: env(env::STORE).map(PathBuf::from).or(context.store),
+        store: match env(env::STORE) {
+            Some(path) => Some(absolute(path)?),
+            None => context.store,
+        },
         privilege: context.privilege.unwrap_or_default(),
         image_mirrors: file.image_mirrors.clone(),
         catalogue: file.catalogue.clone(),
@@ -155,6 +158,18 @@ fn flag_or_env(flag: Option<&String>, env: Option<String>) -> Option<Said<String
         Some(value) => Some(Said(Source::Flag, value.clone())),
         None => env.map(|value| Said(Source::Environment, value)),
     }
+}
+
+/// A store that depends on where one stands would be another one at every place.
+fn absolute(path: String) -> Result<PathBuf, ConfigError> {
+    if path.starts_with('/') {
+        return Ok(PathBuf::from(path));
+    }
+    Err(ConfigError::Invalid {
+        value: path,
+        what: "value of KVMCTL_STORE",
+        rule: "write the whole path, from / on",
+    })
 }
 
 fn find<'a>(file: &'a ConfigFile, name: &str) -> Result<Option<&'a Context>, ConfigError> {

@@ -3,7 +3,7 @@
 use crate::api::{Kind, Name, Object, ObjectKey};
 use crate::error::{Error, Result, did_you_mean};
 use crate::manifest::{Reference, references};
-use crate::observe::{Depth, Scope, World};
+use crate::observe::{Depth, NetworkFacts, NetworkKind, Scope, World};
 
 /// Checks the references of all objects of a run.
 ///
@@ -23,6 +23,9 @@ pub(super) fn check(world: &World, objects: &[Object]) -> Result<()> {
             }
         }
     }
+    for object in objects {
+        missing.extend(addresses(world, object)?.map(|e| of_object(e, object)));
+    }
     match missing.len() {
         0 => Ok(()),
         1 => Err(flat(missing.remove(0))),
@@ -35,6 +38,30 @@ pub(super) fn check(world: &World, objects: &[Object]) -> Result<()> {
             Err(hints.fold(sum, Error::hint))
         }
     }
+}
+
+/// Returns what is wrong with the addresses that an instance asks for, whoever has them by now.
+fn addresses(world: &World, object: &Object) -> Result<Option<Error>> {
+    let Object::Instance(instance) = object else {
+        return Ok(None);
+    };
+    let mut wrong = None;
+    for (n, attachment) in instance.spec.networks.iter().enumerate() {
+        let Some(ip) = attachment.ip else { continue };
+        let network = match world.host()?.network(&attachment.name) {
+            Ok(network) => NetworkFacts::read(&network.definition()?)?,
+            // It has been told of, or it is not libvirt's.
+            Err(e) if e.is_not_found() => continue,
+            Err(e) => return Err(e.into()),
+        };
+        if let NetworkKind::Dhcp(subnet) = &network.kind
+            && let Err(error) = subnet.check(ip)
+        {
+            let place = format!("spec.networks[{n}].ip");
+            wrong = Some(flat(Error::from(error).context(place)));
+        }
+    }
+    Ok(wrong)
 }
 
 /// Checks that nothing an object refers to has failed in the same run.
@@ -51,6 +78,17 @@ pub(super) fn unharmed(object: &Object, failed: &[ObjectKey]) -> Result<()> {
             "{key} was left as it is, because {broken} failed"
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Names the object in what went wrong with it, where the words do not: in a run over many nobody
+/// could tell whose it is.
+pub(super) fn of_object(error: Error, object: &Object) -> Error {
+    match object.key() {
+        Some(key) if !error.to_string().contains(key.name.as_str()) => {
+            flat(error.context(key.to_string()))
+        }
+        _ => error,
     }
 }
 

@@ -61,13 +61,11 @@ impl std::fmt::Display for Version {
 }
 
 impl Host {
-    /// Opens a connection for reading and writing; never asks for anything.
+    /// Refuses what no daemon needs to be asked about.
     ///
     /// # Errors
-    /// [`Cause::BadUri`], [`Cause::Unreachable`] or [`Cause::Denied`].
-    pub fn open(uri: &str) -> Result<Self, LibvirtError> {
-        // libvirt prints every error to stderr until it is told not to.
-        virt::error::clear_error_callback();
+    /// [`Cause::BadUri`].
+    pub fn check_uri(uri: &str) -> Result<(), LibvirtError> {
         if let Some(bad) = uri.chars().find(|c| c.is_control()) {
             let message = format!("the URI holds the character {bad:?}");
             return Err(LibvirtError::ours("connect", Cause::BadUri, message));
@@ -77,6 +75,17 @@ impl Host {
             let message = format!("{driver:?} is no driver that kvmctl works with");
             return Err(LibvirtError::ours("connect", Cause::BadUri, message));
         }
+        Ok(())
+    }
+
+    /// Opens a connection for reading and writing; never asks for anything.
+    ///
+    /// # Errors
+    /// [`Cause::BadUri`], [`Cause::Unreachable`] or [`Cause::Denied`].
+    pub fn open(uri: &str) -> Result<Self, LibvirtError> {
+        // libvirt prints every error to stderr until it is told not to.
+        virt::error::clear_error_callback();
+        Self::check_uri(uri)?;
         events::run_loop()?;
         tracing::info!(target: "libvirt", "virConnectOpen {uri}");
         let conn = Connect::open(Some(uri)).map_err(|e| LibvirtError::at_open(uri, &e))?;

@@ -136,9 +136,9 @@ impl From<InvalidRequest> for Error {
             InvalidRequest::MissingTemplate {
                 format: "jsonpath", ..
             }
-            | InvalidRequest::JsonPath { .. } => {
-                error.hint("write a template as -o jsonpath='{.items[*].metadata.name}'")
-            }
+            | InvalidRequest::JsonPath { .. } => error.hint(
+                "write a path as {.metadata.name}, that of a list as {.items[*].metadata.name}",
+            ),
             InvalidRequest::MissingTemplate { .. } | InvalidRequest::CustomColumns { .. } => error
                 .hint("write columns as -o custom-columns=NAME:.metadata.name,IP:.status.address"),
             InvalidRequest::LabelSelector { .. } => {

@@ -28,7 +28,10 @@ impl Ctx {
         objects: Vec<Object>,
         options: &ApplyOptions,
     ) -> Result<Vec<Outcome>> {
-        self.apply_quietly_with(objects, options, |_| Ok(()))
+        self.apply_quietly_with(objects, options, |applied| {
+            self.print_notes(applied);
+            Ok(())
+        })
     }
 
     fn apply_quietly_with(
@@ -95,10 +98,14 @@ impl Ctx {
         Ok(Vec::new())
     }
 
-    fn print_applied(&self, applied: &Applied, dry_run: DryRun) -> Result<()> {
+    fn print_notes(&self, applied: &Applied) {
         for note in &applied.notes {
             self.ui.status(&format!("{}: {note}", applied.key));
         }
+    }
+
+    fn print_applied(&self, applied: &Applied, dry_run: DryRun) -> Result<()> {
+        self.print_notes(applied);
         if let DryRun::Server { .. } = dry_run {
             self.print_outcome(
                 &applied.key,
@@ -137,9 +144,7 @@ impl Ctx {
             options,
             reporter.as_ref(),
             &|applied| {
-                for note in &applied.notes {
-                    self.ui.status(&format!("{}: {note}", applied.key));
-                }
+                self.print_notes(applied);
                 let suffix = match options.dry_run {
                     DryRun::None => "",
                     DryRun::Client => " (dry run)",

@@ -25,13 +25,13 @@ pub(crate) struct InstanceArgs {
     #[arg(long = "type", value_name = "TYPE")]
     instance_type: Option<String>,
     /// Number of virtual CPUs, instead of the type's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     cpus: Option<u32>,
     /// Memory, instead of the type's
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory: Option<Quantity>,
     /// Size of the root disk, instead of the type's
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     disk: Option<Quantity>,
     /// Network, as NAME or NAME,ip=ADDRESS,mac=ADDRESS,model=MODEL (can be repeated; the first one
     /// is the primary one)

@@ -132,8 +132,6 @@ fn refuse_used(world: &World, key: &ObjectKey) -> Result<()> {
     if users.is_empty() {
         return Ok(());
     }
-    Err(Error::conflict(format!(
-        "{key} is used by {}",
-        users.join(", ")
-    )))
+    let hint = format!("kvmctl delete {}", users.join(" "));
+    Err(Error::conflict(format!("{key} is used by {}", users.join(", "))).hint(hint))
 }

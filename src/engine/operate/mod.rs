@@ -51,7 +51,7 @@ pub fn apply(
                     owned::lock(&failed_keys).push(key);
                 }
             }
-            tell(&applied?)
+            tell(&applied.map_err(|e| references::of_object(e, object))?)
         });
         let failed = !batch.errors.is_empty();
         sum.merge(batch);
