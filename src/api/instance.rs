@@ -12,6 +12,7 @@ use super::meta::ObjectMeta;
 use super::name::{EnvName, Name};
 use super::port::PortMapping;
 use super::quantity::Quantity;
+use super::volume::VolumeAttachment;
 
 /// A virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +53,9 @@ pub struct InstanceSpec {
     /// Networks it is attached to, the primary one first; the context's network when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<NetworkAttachment>,
+    /// Volumes attached to it, in order; they stay when it is deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeAttachment>,
     /// Public SSH keys for the image's default user, beside kvmctl's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ssh_keys: Vec<String>,

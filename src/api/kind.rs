@@ -21,6 +21,8 @@ pub enum Kind {
     Image,
     /// A libvirt network.
     Network,
+    /// A disk of its own.
+    Volume,
     /// A virtual machine.
     Instance,
     /// A port of the host for a port of an instance.
@@ -83,6 +85,15 @@ pub const KINDS: &[KindInfo] = &[
         aliases: &["nets", "network", "networks"],
         short_names: &[],
         about: "Networks that instances are plugged into",
+    },
+    KindInfo {
+        kind: Kind::Volume,
+        name: "Volume",
+        singular: "volume",
+        plural: "volumes",
+        aliases: &["volume", "vol"],
+        short_names: &["vol"],
+        about: "Disks that outlive the instances they are attached to",
     },
     KindInfo {
         kind: Kind::Instance,

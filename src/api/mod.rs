@@ -21,6 +21,7 @@ mod quantity;
 mod report;
 mod secret;
 mod span;
+mod volume;
 
 pub use cidr::{AddressRange, Cidr, Cidr6, InvalidCidr};
 pub use condition::{Condition, ConditionStatus};
@@ -48,3 +49,7 @@ pub use quantity::{InvalidQuantity, Quantity};
 pub use report::{Reporter, Silent};
 pub use secret::{MASKED, Secret, SecretValue};
 pub use span::{InvalidSpan, Span};
+pub use volume::{
+    CacheMode, DiscardMode, FileSystem, IoMode, Preallocation, UnknownWord, Volume,
+    VolumeAttachment, VolumePhase, VolumeSource, VolumeSpec, VolumeStatus, VolumeUse, disk_serial,
+};

@@ -13,6 +13,7 @@ use super::meta::ObjectMeta;
 use super::name::Name;
 use super::network::Network;
 use super::secret::Secret;
+use super::volume::Volume;
 
 /// An object of any kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,6 +25,8 @@ pub enum Object {
     Image(Box<Image>),
     /// A network.
     Network(Box<Network>),
+    /// A disk of its own.
+    Volume(Box<Volume>),
     /// A named size.
     InstanceType(Box<InstanceType>),
     /// A set of secret values.
@@ -62,6 +65,7 @@ impl Object {
             Self::Instance(_) => Kind::Instance,
             Self::Image(_) => Kind::Image,
             Self::Network(_) => Kind::Network,
+            Self::Volume(_) => Kind::Volume,
             Self::InstanceType(_) => Kind::InstanceType,
             Self::Secret(_) => Kind::Secret,
             Self::PortForward(_) => Kind::PortForward,
@@ -74,6 +78,7 @@ impl Object {
             Self::Instance(o) => &o.metadata,
             Self::Image(o) => &o.metadata,
             Self::Network(o) => &o.metadata,
+            Self::Volume(o) => &o.metadata,
             Self::InstanceType(o) => &o.metadata,
             Self::Secret(o) => &o.metadata,
             Self::PortForward(o) => &o.metadata,
@@ -86,6 +91,7 @@ impl Object {
             Self::Instance(o) => &mut o.metadata,
             Self::Image(o) => &mut o.metadata,
             Self::Network(o) => &mut o.metadata,
+            Self::Volume(o) => &mut o.metadata,
             Self::InstanceType(o) => &mut o.metadata,
             Self::Secret(o) => &mut o.metadata,
             Self::PortForward(o) => &mut o.metadata,
@@ -114,6 +120,12 @@ impl From<Image> for Object {
 impl From<Network> for Object {
     fn from(o: Network) -> Self {
         Self::Network(Box::new(o))
+    }
+}
+
+impl From<Volume> for Object {
+    fn from(o: Volume) -> Self {
+        Self::Volume(Box::new(o))
     }
 }
 

@@ -83,6 +83,10 @@ fn store_names(kind: Kind) -> Option<Vec<String>> {
             let index = store.load_index();
             index.networks.values().map(ToString::to_string).collect()
         }
+        Kind::Volume => {
+            let volumes: Vec<crate::store::VolumeRecord> = store.all().ok()?;
+            volumes.into_iter().map(|v| v.name.to_string()).collect()
+        }
         Kind::InstanceType => {
             let types = store.types().ok()?.into_iter();
             types

@@ -46,6 +46,7 @@ mod top;
 mod types;
 mod verb;
 mod version;
+mod volumes;
 mod wait;
 
 use std::ffi::OsString;

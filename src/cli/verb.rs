@@ -6,7 +6,7 @@ use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
     doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs, net,
-    networks, patch, port, reconcile, seed, setup, ssh, store, top, types, version, wait,
+    networks, patch, port, reconcile, seed, setup, ssh, store, top, types, version, volumes, wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -104,6 +104,7 @@ macro_rules! verb {
 }
 
 const INSTANCE: Nouns = Nouns::Of(&[Kind::Instance]);
+const VOLUME: Nouns = Nouns::Of(&[Kind::Volume]);
 const IMAGE: Nouns = Nouns::Of(&[Kind::Image]);
 const NETWORK: Nouns = Nouns::Of(&[Kind::Network]);
 /// What others can have made.
@@ -118,6 +119,7 @@ pub(crate) const VERBS: &[Verb] = &[
         nouns: Nouns::Of(&[
             Kind::Instance,
             Kind::Network,
+            Kind::Volume,
             Kind::Secret,
             Kind::InstanceType,
             Kind::PortForward,
@@ -169,6 +171,16 @@ pub(crate) const VERBS: &[Verb] = &[
         "Start networks", "kvmctl net start blue"),
     verb!("stop", Basic, NETWORK, root: false, net::StopArgs, net::stop,
         "Take networks down; says who loses them", "kvmctl net stop blue --yes"),
+    verb!("resize", Basic, VOLUME, root: false, volumes::ResizeArgs, volumes::resize,
+        "Change the size, also while a guest has it", "kvmctl volumes resize data --size 200G"),
+    verb!("attach", Basic, VOLUME, root: false, volumes::AttachArgs, volumes::attach,
+        "Attach a volume to an instance, also while it runs",
+        "kvmctl volumes attach data web\nkvmctl volumes attach data web --read-only"),
+    verb!("detach", Basic, VOLUME, root: false, volumes::DetachArgs, volumes::detach,
+        "Detach a volume, and wait until the guest has let go of it",
+        "kvmctl volumes detach data web\nkvmctl volumes detach data"),
+    verb!("clone", Basic, VOLUME, root: false, volumes::CloneArgs, volumes::clone,
+        "Copy a volume", "kvmctl volumes clone data data-2"),
     verb!("pull", Basic, IMAGE, root: false, images::PullArgs, images::pull,
         "Download an image of the catalogue, or from a URL", "kvmctl images pull debian-12"),
     verb!("import", Basic, IMAGE, root: false, images::ImportArgs, images::import,

@@ -7,13 +7,28 @@ use sha2::{Digest, Sha256};
 use super::env::{EnvEntry, check_env_total};
 use super::error::CloudInitError;
 use super::ssh_key::HostKey;
-use crate::api::{Name, Uid};
+use crate::api::{FileSystem, Name, Uid};
 
 /// A network interface of the guest; it gets its addresses by DHCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedNic {
     /// Hardware address, as `52:54:00:12:34:56`.
     pub mac: String,
+}
+
+/// A volume that is mounted at the first boot, and from then on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedMount {
+    /// The volume.
+    pub volume: Name,
+    /// Serial that the guest sees.
+    pub serial: String,
+    /// Where it is mounted.
+    pub path: String,
+    /// What a blank one is given.
+    pub fs: FileSystem,
+    /// Whether it is only read.
+    pub read_only: bool,
 }
 
 /// What a seed is made of.
@@ -30,6 +45,8 @@ pub struct SeedInput {
     pub nics: Vec<SeedNic>,
     /// Environment of login shells, services and startup commands.
     pub env: Vec<EnvEntry>,
+    /// Volumes to mount, before `run`.
+    pub mounts: Vec<SeedMount>,
     /// Shell lines for the first boot.
     pub run: Vec<String>,
     /// A command for the first boot, after `run`, as an argv.
@@ -59,6 +76,7 @@ impl SeedInput {
             ssh_keys: Vec::new(),
             nics: Vec::new(),
             env: Vec::new(),
+            mounts: Vec::new(),
             run: Vec::new(),
             command: Vec::new(),
             user_data: None,
@@ -113,6 +131,12 @@ impl SeedInput {
                 entry.name.as_str().as_bytes(),
             );
             add("value", entry.value.as_bytes());
+        }
+        for mount in &self.mounts {
+            add("mount", mount.serial.as_bytes());
+            add("path", mount.path.as_bytes());
+            add("fs", mount.fs.as_str().as_bytes());
+            add("read-only", &[u8::from(mount.read_only)]);
         }
         for line in &self.run {
             add("run", line.as_bytes());

@@ -25,7 +25,7 @@ mod vendor;
 pub use advice::{Advice, advise};
 pub use env::{EnvEntry, check_env, check_env_total};
 pub use error::{CloudInitError, EnvError};
-pub use input::{SeedInput, SeedNic};
+pub use input::{SeedInput, SeedMount, SeedNic};
 pub use recover::{RecoveredEnv, RecoveredInput};
 pub use report::{ModuleError, Report, Stage, Verdict, parse_boot_id, parse_line};
 pub use seed::Seed;

@@ -9,7 +9,7 @@
 use serde_json::json;
 
 use super::env::{EnvEntry, env_file};
-use super::input::SeedInput;
+use super::input::{SeedInput, SeedMount};
 use super::mime::{Part, base64_lines, write};
 use super::seed::{cloud_config, sha256_hex};
 use super::ssh_key::HostKey;
@@ -19,6 +19,7 @@ const BOOTHOOK: &str = include_str!("scripts/boothook.sh");
 const FIRST_BOOT: &str = include_str!("scripts/first-boot.sh");
 const PROFILE: &str = include_str!("scripts/profile.sh");
 const REPORTER: &str = include_str!("scripts/reporter.sh");
+const MOUNT: &str = include_str!("scripts/mount.sh");
 const RUN: &str = include_str!("scripts/run.sh");
 
 /// Ends an embedded file; it cannot stand in base64.
@@ -108,6 +109,9 @@ fn startup(input: &SeedInput) -> String {
         return String::new();
     }
     let mut script = format!("#!/bin/sh\nkvmctl_state={}\n{RUN}\n", state(&input.uid));
+    for mount in &input.mounts {
+        script.push_str(&mount_step(mount));
+    }
     for (index, line) in input.run.iter().enumerate() {
         script.push_str(&format!(
             "kvmctl_step 'run[{index}]' sh -c {}\n",
@@ -126,7 +130,28 @@ fn startup(input: &SeedInput) -> String {
 }
 
 fn has_run(input: &SeedInput) -> bool {
-    !input.run.is_empty() || !input.command.is_empty()
+    !input.mounts.is_empty() || !input.run.is_empty() || !input.command.is_empty()
+}
+
+/// A line that formats a volume if it is blank, and mounts it. A boot does not wait for one that is
+/// detached later.
+fn mount_step(mount: &SeedMount) -> String {
+    let access = if mount.read_only { "ro," } else { "" };
+    let options = format!("{access}nofail,x-systemd.device-timeout=30");
+    let words = [
+        MOUNT,
+        "sh",
+        &mount.serial,
+        &mount.path,
+        mount.fs.as_str(),
+        &options,
+    ];
+    let words = words.map(quote);
+    format!(
+        "kvmctl_step 'volume[{}]' sh -c {}\n",
+        mount.volume,
+        words.join(" ")
+    )
 }
 
 /// A line that writes a file in the guest.

@@ -16,6 +16,7 @@ use crate::net::Mac;
 use crate::observe::{Depth, NetworkFacts, Scope, StoredImage, World, ports_of};
 use crate::store::{
     FileRecord, InstanceRecord, LastApplied, NicRecord, STORE_WAIT, SeedState, SlotTable,
+    VolumeRecord,
 };
 
 /// What was found.
@@ -24,6 +25,7 @@ pub struct Rebuilt {
     networks: Vec<String>,
     instances: Vec<String>,
     images: Vec<String>,
+    volumes: Vec<String>,
     incomplete: Vec<String>,
 }
 
@@ -41,6 +43,7 @@ impl Rebuilt {
                 .map(|n| format!("instance/{n} rebuilt")),
         );
         lines.extend(self.images.iter().map(|n| format!("image/{n} rebuilt")));
+        lines.extend(self.volumes.iter().map(|n| format!("volume/{n} rebuilt")));
         lines.extend(self.incomplete.iter().cloned());
         if lines.is_empty() {
             lines.push("nothing that kvmctl manages was found".to_owned());
@@ -57,6 +60,7 @@ pub fn run(world: &World) -> Result<Rebuilt> {
     let mut rebuilt = Rebuilt::default();
     images(world, &mut rebuilt)?;
     networks(world, &mut rebuilt)?;
+    volumes(world, &mut rebuilt)?;
     let store = world.store()?;
     for brief in world.host()?.domain_briefs()? {
         let domain = match world.host()?.domain_by_uid(brief.uid) {
@@ -342,6 +346,37 @@ fn images(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
             annotations: Default::default(),
         })?;
         drop(lock);
+    }
+    Ok(())
+}
+
+/// Volumes are known by their sidecars, in whichever pool.
+fn volumes(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
+    let store = world.store()?;
+    for pool in world.host()?.pools()? {
+        if !pool.is_active()? {
+            continue;
+        }
+        for sidecar in pool.volumes()? {
+            let Some(file) = sidecar.name.strip_suffix(".json") else {
+                continue;
+            };
+            if file.starts_with("kvmctl-image-") || pool.find_volume(file)?.is_none() {
+                continue;
+            }
+            let mut text = Vec::new();
+            sidecar.download(&mut text, 0, 1 << 20)?;
+            let Ok(record) = serde_json::from_slice::<VolumeRecord>(trimmed(&text)) else {
+                continue;
+            };
+            let here = record.file.volume == file && record.file.pool == pool.name;
+            if !here || store.get::<VolumeRecord>(&record.name)?.is_some() {
+                continue;
+            }
+            let _lock = store.lock(STORE_WAIT)?;
+            store.put(&record)?;
+            rebuilt.volumes.push(record.name.to_string());
+        }
     }
     Ok(())
 }

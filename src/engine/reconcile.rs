@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
-use super::{forwards, instances, networks, replug, reservations};
+use super::{forwards, instances, networks, replug, reservations, volumes};
 use crate::api::{API_VERSION, Instance, Kind, ObjectKey, ObjectMeta, Reporter, Uid};
 use crate::error::{Error, Result};
 use crate::observe::World;
@@ -111,6 +111,7 @@ fn free_slots(world: &World) -> Result<Vec<Finding>> {
 fn intents(world: &World) -> Result<Vec<Intent>> {
     // What others stand on first.
     let mut begun: Vec<_> = world.begun(Kind::Network)?.into_values().collect();
+    begun.extend(world.begun(Kind::Volume)?.into_values());
     begun.extend(world.intents()?.into_values());
     let left = begun.into_iter().filter(|b| !b.working);
     Ok(left.map(|b| b.intent).collect())
@@ -132,6 +133,9 @@ const fn problem(intent: &Intent) -> &'static str {
 fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<String> {
     if intent.kind == Kind::Network {
         return networks::finish_locked(world, intent, reporter).map(str::to_owned);
+    }
+    if intent.kind == Kind::Volume {
+        return volumes::finish(world, intent, reporter);
     }
     let key = key_of(intent);
     let record = world

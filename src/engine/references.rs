@@ -4,6 +4,7 @@ use crate::api::{Kind, Name, Object, ObjectKey};
 use crate::error::{Error, Result, did_you_mean};
 use crate::manifest::{Reference, references};
 use crate::observe::{Depth, NetworkFacts, NetworkKind, Scope, World};
+use crate::store::VolumeRecord;
 
 /// Checks the references of all objects of a run.
 ///
@@ -106,6 +107,7 @@ fn find(world: &World, reference: &Reference) -> Result<Option<Error>> {
         Reference::Instance(name) => instance(world, name),
         Reference::Image(name) => image(world, name),
         Reference::InstanceType(name) => instance_type(world, name),
+        Reference::Volume(name) => volume(world, name),
         Reference::Network(name) => network(world, name),
         Reference::SecretKey { name, key } => secret(world, name, key),
     }
@@ -158,6 +160,16 @@ fn image(world: &World, name: &str) -> Result<Option<Error>> {
         .filter_map(|i| i.metadata.name.as_ref().map(Name::to_string))
         .collect();
     Ok(Some(unknown("image", name, &known, "kvmctl images list")))
+}
+
+fn volume(world: &World, name: &Name) -> Result<Option<Error>> {
+    let store = world.store_for_reading()?;
+    if store.get::<VolumeRecord>(name)?.is_some() {
+        return Ok(None);
+    }
+    let known = store.keys::<VolumeRecord>()?;
+    let list = "kvmctl volumes list";
+    Ok(Some(unknown("volume", name.as_str(), &known, list)))
 }
 
 fn instance_type(world: &World, name: &str) -> Result<Option<Error>> {

@@ -19,7 +19,7 @@ pub enum Place {
 }
 
 impl Place {
-    const fn flags(self) -> u32 {
+    pub(super) const fn flags(self) -> u32 {
         match self {
             Self::Live => sys::VIR_DOMAIN_AFFECT_LIVE,
             Self::Definition => sys::VIR_DOMAIN_AFFECT_CONFIG,

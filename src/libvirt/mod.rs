@@ -7,6 +7,7 @@
 mod agent;
 mod channel;
 mod conn;
+mod disk;
 mod domain;
 mod error;
 mod events;
@@ -26,6 +27,7 @@ mod daemon_tests;
 pub use agent::{Executed, GuestPath};
 pub use channel::{ConsoleStream, Line, LineReader};
 pub use conn::{Driver, Host, Version};
+pub use disk::free_target;
 pub use domain::{AddressQuery, Domain, DomainState, InterfaceAddress, Undefine};
 pub use error::{Cause, LibvirtError};
 pub use events::{Event, EventKind, EventWaiter, StopCause, Waited};

@@ -266,10 +266,46 @@ impl Pool {
     /// # Errors
     /// Exists, DiskFull.
     pub fn create_volume(&self, xml: &VolumeXml) -> Result<Volume, LibvirtError> {
+        self.create_with(xml, 0 as sys::virStorageVolCreateFlags)
+    }
+
+    /// Makes a volume whose tables, and where its allocation is its capacity all of it, are there at
+    /// once.
+    ///
+    /// # Errors
+    /// Exists, DiskFull.
+    pub fn create_preallocated(&self, xml: &VolumeXml) -> Result<Volume, LibvirtError> {
+        self.create_with(xml, sys::VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA)
+    }
+
+    /// Makes a volume with the content of another one, in the format of its own. The other's format
+    /// is what libvirt finds it to be: the caller has made sure that it is the recorded one.
+    ///
+    /// # Errors
+    /// Exists, DiskFull.
+    pub fn copy_volume(&self, xml: &VolumeXml, source: &Volume) -> Result<Volume, LibvirtError> {
+        let text = xml.to_xml()?;
+        let subject = format!("volume {:?} in pool {:?}", xml.name, self.name);
+        let none = 0 as sys::virStorageVolCreateFlags;
+        let raw = call("virStorageVolCreateXMLFrom", "copy", &subject, || {
+            StorageVol::create_xml_from(&self.raw, &text, &source.raw, none)
+        })?;
+        Ok(Volume {
+            raw,
+            name: xml.name.clone(),
+            conn: self.conn.clone(),
+        })
+    }
+
+    fn create_with(
+        &self,
+        xml: &VolumeXml,
+        flags: sys::virStorageVolCreateFlags,
+    ) -> Result<Volume, LibvirtError> {
         let text = xml.to_xml()?;
         let subject = format!("volume {:?} in pool {:?}", xml.name, self.name);
         let raw = call("virStorageVolCreateXML", "create", &subject, || {
-            StorageVol::create_xml(&self.raw, &text, 0 as sys::virStorageVolCreateFlags)
+            StorageVol::create_xml(&self.raw, &text, flags)
         })?;
         Ok(Volume {
             raw,

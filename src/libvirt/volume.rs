@@ -92,6 +92,23 @@ impl Volume {
         })
     }
 
+    /// Returns the length of its file in bytes, which for a raw volume is its size, whatever is
+    /// written in it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn length(&self) -> Result<u64, LibvirtError> {
+        let physical = sys::VIR_STORAGE_VOL_GET_PHYSICAL;
+        let info = self.ask("virStorageVolGetInfoFlags", "look at", |raw| {
+            raw.info_flags(physical)
+        });
+        match info {
+            Ok(info) => Ok(info.allocation),
+            Err(e) if e.is_no_support() => Ok(self.info()?.capacity),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Returns its definition.
     ///
     /// # Errors
@@ -123,6 +140,35 @@ impl Volume {
     /// What the driver refuses.
     pub fn resize(&self, bytes: u64) -> Result<(), LibvirtError> {
         self.ask("virStorageVolResize", "resize", |raw| raw.resize(bytes, 0))
+    }
+
+    /// Makes it smaller: what lies beyond its new end, in bytes, is lost.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn shrink(&self, bytes: u64) -> Result<(), LibvirtError> {
+        self.ask("virStorageVolResize", "shrink", |raw| {
+            raw.resize(bytes, sys::VIR_STORAGE_VOL_RESIZE_SHRINK)
+        })
+    }
+
+    /// Makes a raw volume as large as `bytes` by writing its last byte, which looks at nothing that
+    /// is in it. It must not have been larger.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn extend_raw(&self, bytes: u64) -> Result<(), LibvirtError> {
+        let stream = self.stream()?;
+        self.ask("virStorageVolUpload", "extend", |raw| {
+            raw.upload(&stream, bytes.saturating_sub(1), 1, 0)
+        })?;
+        match self.send_all(&stream, &mut [0_u8].as_slice(), 1, &mut |_| true) {
+            Ok(()) => stream.finish().map_err(|e| self.failed("extend", &e)),
+            Err(error) => {
+                let _ = stream.abort();
+                Err(error)
+            }
+        }
     }
 
     /// Fills it from `source`, which holds `size` bytes. `progress` hears how many are done and ends

@@ -46,7 +46,10 @@ pub fn normalise(object: &mut Object) {
             let domain = network.spec.dns_domain.take();
             network.spec.dns_domain = domain.map(|d| d.to_ascii_lowercase());
         }
-        Object::InstanceType(_) | Object::Secret(_) | Object::PortForward(_) => {}
+        Object::Volume(_)
+        | Object::InstanceType(_)
+        | Object::Secret(_)
+        | Object::PortForward(_) => {}
     }
 }
 

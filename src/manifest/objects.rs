@@ -7,7 +7,9 @@ use super::layout::Layout;
 use super::path::{FieldPath, Segment};
 use super::tracked::Tracked;
 use super::tracker::Tracker;
-use crate::api::{Image, Instance, InstanceType, Kind, Network, Object, PortForward, Secret};
+use crate::api::{
+    Image, Instance, InstanceType, Kind, Network, Object, PortForward, Secret, Volume,
+};
 
 /// Reads a whole document: one object, or the items of a List.
 pub(super) struct DocumentSeed<'t> {
@@ -117,6 +119,7 @@ fn read_object<'de, D: Deserializer<'de>>(
         Kind::Instance => Instance::deserialize(watched).map(Object::from),
         Kind::Image => Image::deserialize(watched).map(Object::from),
         Kind::Network => Network::deserialize(watched).map(Object::from),
+        Kind::Volume => Volume::deserialize(watched).map(Object::from),
         Kind::InstanceType => InstanceType::deserialize(watched).map(Object::from),
         Kind::Secret => Secret::deserialize(watched).map(Object::from),
         Kind::PortForward => PortForward::deserialize(watched).map(Object::from),

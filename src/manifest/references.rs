@@ -1,7 +1,7 @@
 //! What an object needs to be there: the caller looks it up among the documents and on the host.
 
 use super::path::FieldPath;
-use crate::api::{InstanceSpec, Kind, Name, Object, ObjectKey, PortForwardSpec};
+use crate::api::{InstanceSpec, Kind, Name, Object, ObjectKey, PortForwardSpec, VolumeSpec};
 
 /// Something that an object refers to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,8 @@ pub enum Reference {
     Image(String),
     /// An instance type.
     InstanceType(String),
+    /// A volume.
+    Volume(Name),
     /// A libvirt network.
     Network(String),
     /// A key of a Secret.
@@ -30,6 +32,7 @@ impl Reference {
             Self::Instance(name) => (Kind::Instance, name.clone()),
             Self::Image(name) => (Kind::Image, Name::new(name.as_str()).ok()?),
             Self::InstanceType(name) => (Kind::InstanceType, Name::new(name.as_str()).ok()?),
+            Self::Volume(name) => (Kind::Volume, name.clone()),
             Self::SecretKey { name, .. } => (Kind::Secret, name.clone()),
             Self::Network(name) => (Kind::Network, Name::new(name.as_str()).ok()?),
         };
@@ -44,6 +47,7 @@ pub fn references(object: &Object) -> Vec<(FieldPath, Reference)> {
         // What an instance's own list shows stands and falls with that instance.
         Object::PortForward(forward) if forward.owner().is_some() => Vec::new(),
         Object::PortForward(forward) => of_forward(&forward.spec),
+        Object::Volume(volume) => of_volume(&volume.spec),
         Object::Image(_) | Object::Network(_) | Object::InstanceType(_) | Object::Secret(_) => {
             Vec::new()
         }
@@ -73,6 +77,10 @@ fn of_instance(spec: &InstanceSpec) -> Vec<(FieldPath, Reference)> {
         let path = FieldPath::of("spec.networks").index(n).key("name");
         found.push((path, Reference::Network(network.name.clone())));
     }
+    for (n, volume) in spec.volumes.iter().enumerate() {
+        let path = FieldPath::of("spec.volumes").index(n).key("name");
+        found.push((path, Reference::Volume(volume.name.clone())));
+    }
     for (n, variable) in spec.env.iter().enumerate() {
         let Some(source) = &variable.value_from else {
             continue;
@@ -86,6 +94,22 @@ fn of_instance(spec: &InstanceSpec) -> Vec<(FieldPath, Reference)> {
             key: source.secret.key.to_string(),
         };
         found.push((path, reference));
+    }
+    found
+}
+
+fn of_volume(spec: &VolumeSpec) -> Vec<(FieldPath, Reference)> {
+    let mut found = Vec::new();
+    let source = spec.source.iter();
+    for source in source {
+        if let Some(image) = &source.image {
+            let path = FieldPath::of("spec.source.image");
+            found.push((path, Reference::Image(image.clone())));
+        }
+        if let Some(volume) = &source.volume {
+            let path = FieldPath::of("spec.source.volume");
+            found.push((path, Reference::Volume(volume.clone())));
+        }
     }
     found
 }

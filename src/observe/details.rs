@@ -102,7 +102,7 @@ fn disks(host: &Host, xml: &DomainXml) -> Vec<DiskDetail> {
 }
 
 /// The files behind a disk, the nearest first, as far as the pools know them.
-fn chain(host: &Host, path: &str) -> Vec<String> {
+pub(super) fn chain(host: &Host, path: &str) -> Vec<String> {
     const DEEPEST: usize = 16;
     let mut chain = Vec::new();
     let mut at = path.to_owned();

@@ -21,6 +21,7 @@ mod networks;
 mod objects;
 mod phase;
 pub mod usage;
+mod volumes;
 mod world;
 
 pub use attached::Plugged;
@@ -30,4 +31,5 @@ pub use index::{PORTS, ports_of};
 pub use network::{NetworkFacts, NetworkKind};
 pub use network_spec::{mode_of, spec_of};
 pub use networks::Seen;
+pub use volumes::DiskUse;
 pub use world::{Depth, Scope, World, not_found};

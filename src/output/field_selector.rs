@@ -42,6 +42,14 @@ pub const fn supported_fields(kind: Kind) -> &'static [&'static str] {
             "status.mode",
             "status.phase",
         ],
+        Kind::Volume => &[
+            "metadata.name",
+            "metadata.uid",
+            "spec.format",
+            "status.managed",
+            "status.phase",
+            "status.pool",
+        ],
         Kind::InstanceType | Kind::Secret => &["metadata.name"],
         Kind::PortForward => &[
             "metadata.name",

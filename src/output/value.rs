@@ -36,6 +36,7 @@ pub fn strip_status(object: &mut Object) {
         Object::Image(o) => o.status = None,
         Object::PortForward(o) => o.status = None,
         Object::Network(o) => o.status = None,
+        Object::Volume(o) => o.status = None,
         Object::InstanceType(_) | Object::Secret(_) => {}
     }
 }

@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::api::{Name, NicModel, ObjectKey, PortMapping, Quantity, Uid};
+use crate::api::{
+    DiskFormat, Name, NicModel, ObjectKey, PortMapping, Quantity, Uid, VolumeAttachment,
+};
 use crate::shell::shell_words;
 
 use super::forward::commands;
@@ -68,6 +70,11 @@ pub enum Step {
     /// Takes an interface away, in the definition and where it runs; waits until the guest has let
     /// go of it.
     Detach(Nic),
+    /// Plugs a volume in, in the definition and where it runs.
+    AttachDisk(Disk),
+    /// Takes a volume away, in the definition and where it runs; waits until the guest has let go of
+    /// it.
+    DetachDisk(Disk),
     /// Writes labels, annotations and spec to the domain's metadata and the record.
     Describe,
     /// Suspends the vCPUs.
@@ -98,6 +105,19 @@ pub struct Nic {
     pub mac: Option<String>,
     /// Model, where one is asked for.
     pub model: Option<NicModel>,
+}
+
+/// A volume of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// How the instance wants it.
+    pub wish: VolumeAttachment,
+    /// Path of its file.
+    pub path: String,
+    /// Its format.
+    pub format: DiskFormat,
+    /// Serial that the guest sees.
+    pub serial: String,
 }
 
 /// A volume by pool and name.
@@ -258,6 +278,8 @@ impl Step {
             Self::GrowDisk { capacity, volume } => format!("grow {} to {capacity}", volume.name),
             Self::Attach(nic) => format!("attach {nic}"),
             Self::Detach(nic) => format!("detach {nic}"),
+            Self::AttachDisk(disk) => format!("attach volume {}", disk.wish.name),
+            Self::DetachDisk(disk) => format!("detach volume {}", disk.wish.name),
             Self::Describe => "write labels and spec to the domain's metadata".to_owned(),
             Self::Suspend => "suspend the vCPUs".to_owned(),
             Self::Resume => "let the vCPUs run again".to_owned(),
@@ -348,6 +370,19 @@ impl Step {
                 args.extend(["--config", "--live"]);
                 virsh(&args)
             }
+            Self::AttachDisk(disk) => {
+                let mut args = vec!["attach-disk", name.as_str(), &disk.path, "vdX"];
+                args.extend(["--targetbus", "virtio", "--subdriver", disk.format.as_str()]);
+                args.extend(["--serial", &disk.serial, "--config", "--live"]);
+                virsh(&args)
+            }
+            Self::DetachDisk(disk) => virsh(&[
+                "detach-disk",
+                name.as_str(),
+                &disk.path,
+                "--config",
+                "--live",
+            ]),
             Self::Suspend => Some(format!("virsh suspend {name}")),
             Self::Resume => Some(format!("virsh resume {name}")),
             Self::Forward(ports) => {

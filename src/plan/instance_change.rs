@@ -2,7 +2,7 @@
 
 use crate::api::{InstanceSpec, ObjectKey, PortMapping, Quantity, Size};
 
-use super::instance::{Nic, Reservation, Step, VolumeRef, from_stages};
+use super::instance::{Disk, Nic, Reservation, Step, VolumeRef, from_stages};
 use super::{ObjectPlan, Outcome};
 
 /// Why a change is refused.
@@ -79,6 +79,33 @@ pub fn remake_command(key: &ObjectKey) -> String {
     format!("kvmctl delete {key} && kvmctl apply -f FILE")
 }
 
+/// Volumes that go, and volumes that come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskSteps {
+    /// Those that go.
+    pub detach: Vec<Disk>,
+    /// Those that come.
+    pub attach: Vec<Disk>,
+}
+
+impl DiskSteps {
+    /// Returns the stages: one volume after another, in the order in which guests name them.
+    fn stages(&self) -> impl Iterator<Item = Vec<Step>> {
+        let detach = self.detach.iter().cloned().map(Step::DetachDisk);
+        let attach = self.attach.iter().cloned().map(Step::AttachDisk);
+        detach.chain(attach).map(|step| vec![step])
+    }
+}
+
+/// Everything of an instance that comes and goes while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceSteps {
+    /// Interfaces.
+    pub nics: NicSteps,
+    /// Volumes.
+    pub disks: DiskSteps,
+}
+
 /// Plans the change of an existing instance.
 ///
 /// # Errors
@@ -89,8 +116,9 @@ pub fn change(
     new: Side<'_>,
     root: VolumeRef,
     running: bool,
-    nics: &NicSteps,
+    devices: &DeviceSteps,
 ) -> Result<ObjectPlan, Refused> {
+    let nics = &devices.nics;
     let fixed = immutable_fields(old.spec, new.spec);
     if !fixed.is_empty() {
         return Err(Refused::Immutable(fixed));
@@ -130,6 +158,7 @@ pub fn change(
         ));
     }
     let mut stages: Vec<Vec<Step>> = steps.into_iter().map(|s| vec![s]).collect();
+    stages.extend(devices.disks.stages());
     stages.extend(nics.stages());
     if !nics.attach.is_empty() {
         let told = "the seed names the interfaces of the first boot: a guest that does not bring up \
@@ -151,7 +180,7 @@ pub fn settle(
     spec: &InstanceSpec,
     size: Option<Size>,
     root: VolumeRef,
-    nics: &NicSteps,
+    devices: &DeviceSteps,
     ports: Option<Vec<PortMapping>>,
 ) -> ObjectPlan {
     let mut stages = Vec::new();
@@ -164,7 +193,8 @@ pub fn settle(
         }]);
         stages.push(vec![Step::Autostart(spec.autostart.unwrap_or(true))]);
     }
-    stages.extend(nics.stages());
+    stages.extend(devices.disks.stages());
+    stages.extend(devices.nics.stages());
     stages.extend(ports.map(|ports| vec![Step::Forward(ports)]));
     stages.push(vec![Step::Describe]);
     from_stages(key, Outcome::Configured, stages)
@@ -218,7 +248,14 @@ mod tests {
             name: "web.qcow2".into(),
         };
         let side = |(spec, size)| Side { spec, size };
-        change(key, side(old), side(new), root, true, &NicSteps::default())
+        change(
+            key,
+            side(old),
+            side(new),
+            root,
+            true,
+            &DeviceSteps::default(),
+        )
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod instance_type;
 pub mod network;
 pub mod secret;
 mod step;
+pub mod volume;
 
 pub use graph::levels;
 pub use step::{Outcome, Step};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::api::Name;
 
-use super::{forward, image, instance, instance_type, network, secret};
+use super::{forward, image, instance, instance_type, network, secret, volume};
 
 /// One idempotent change of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,8 @@ pub enum Step {
     Image(image::Step),
     /// Of a network.
     Network(network::Step),
+    /// Of a volume.
+    Volume(volume::Step),
     /// Of a secret.
     Secret(secret::Step),
     /// Of an instance type.
@@ -30,6 +32,7 @@ impl Step {
             Self::Instance(step) => step.describe(),
             Self::Image(step) => step.describe(),
             Self::Network(step) => step.describe(),
+            Self::Volume(step) => step.describe(),
             Self::Secret(step) => step.describe(),
             Self::InstanceType(step) => step.describe(),
             Self::Forward(step) => step.describe(),
@@ -43,6 +46,7 @@ impl Step {
             Self::Instance(step) => step.equivalent(name),
             Self::Image(step) => step.equivalent(),
             Self::Network(step) => step.equivalent(name),
+            Self::Volume(step) => step.equivalent(),
             Self::Secret(_) | Self::InstanceType(_) => None,
             Self::Forward(step) => step.equivalent(),
         }

@@ -16,6 +16,7 @@
 //! secrets/NAME.yaml           values of Secrets
 //! types/NAME.yaml             the user's own instance types
 //! images/NAME.yaml            what is known of cached images
+//! volumes/NAME.yaml           volumes: where each lies, in which format, what is wanted of it
 //! hosts/HOST-UUID.yaml        whether KVM really works there, per CPU
 //! ssh/                        our own SSH keys
 //! index.json                  what listings show: a cache, discarded when it does not parse
@@ -39,6 +40,7 @@ mod records;
 mod shared;
 mod values;
 mod version;
+mod volume;
 mod yaml;
 
 use std::fmt::Display;
@@ -62,6 +64,7 @@ pub use records::{
 pub use shared::{group_id, make_shared};
 pub use values::{SecretRecord, TypeRecord, is_built_in};
 pub use version::SCHEMA;
+pub use volume::VolumeRecord;
 pub use yaml::Contents;
 
 use file::{Dir, Durability};

@@ -190,6 +190,9 @@ pub struct Intent {
     /// Range that a new network takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr: Option<Cidr>,
+    /// Volumes that an instance had, or was about to have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Name>,
     /// Name of the step that was last begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
@@ -224,6 +227,7 @@ impl Intent {
             nics: Vec::new(),
             ports: false,
             cidr: None,
+            volumes: Vec::new(),
             step: None,
             message: None,
             deletion_timestamp: (op == IntentOp::Delete).then_some(now),

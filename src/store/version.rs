@@ -23,6 +23,7 @@ const DIRS: &[&str] = &[
     "secrets",
     "types",
     "images",
+    "volumes",
     "hosts",
     "ssh",
 ];

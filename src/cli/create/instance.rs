@@ -9,6 +9,7 @@ use super::super::args::InputFile;
 use crate::api::{
     API_VERSION, EnvName, EnvVar, EnvVarSource, Firmware, Instance, InstanceSpec, LabelKey,
     LabelValue, Name, NetworkAttachment, ObjectMeta, PortMapping, Quantity, SecretKeyRef,
+    VolumeAttachment,
 };
 use crate::error::{Error, Result};
 
@@ -37,6 +38,9 @@ pub(crate) struct InstanceArgs {
     /// is the primary one)
     #[arg(long, value_name = "NETWORK")]
     network: Vec<String>,
+    /// Volume to attach, as NAME or NAME:/MOUNT/PATH, which formats a blank one (can be repeated)
+    #[arg(long, value_name = "VOLUME[:PATH]")]
+    volume: Vec<String>,
     /// Public SSH key, or a file that holds one (can be repeated)
     #[arg(long, value_name = "KEY|FILE")]
     ssh_key: Vec<String>,
@@ -111,6 +115,11 @@ impl InstanceArgs {
                 .network
                 .iter()
                 .map(|n| network(n))
+                .collect::<Result<_>>()?,
+            volumes: self
+                .volume
+                .iter()
+                .map(|v| volume(v))
                 .collect::<Result<_>>()?,
             ssh_keys: self.ssh_keys()?,
             env: self.env()?,
@@ -264,6 +273,19 @@ pub(crate) fn env_lines(path: &Path) -> Result<Vec<(EnvName, String)>> {
         pairs.push((env_name(name.trim(), &place)?, value.to_owned()));
     }
     Ok(pairs)
+}
+
+/// Reads a volume as it is typed.
+fn volume(text: &str) -> Result<VolumeAttachment> {
+    let (name, path) = match text.split_once(':') {
+        Some((name, path)) => (name, Some(path.to_owned())),
+        None => (text, None),
+    };
+    let name = Name::new(name).map_err(|e| Error::usage(format!("--volume: {e}")))?;
+    Ok(VolumeAttachment {
+        mount_path: path,
+        ..VolumeAttachment::named(name)
+    })
 }
 
 /// Reads `NAME[,ip=ADDRESS][,mac=ADDRESS][,model=MODEL]`.

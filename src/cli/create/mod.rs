@@ -7,6 +7,7 @@ pub(crate) mod instance;
 mod instance_type;
 mod network;
 mod secret;
+pub(crate) mod volume;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
@@ -15,6 +16,7 @@ use self::instance::InstanceArgs;
 use self::instance_type::InstanceTypeArgs;
 use self::network::NetworkArgs;
 use self::secret::SecretArgs;
+use self::volume::VolumeArgs;
 use super::args::{DryRunArgs, FileArgs, WaitArgs};
 use super::context::Ctx;
 use super::usage_error;
@@ -43,6 +45,7 @@ struct RootArgs {
 const CREATABLE: &[Kind] = &[
     Kind::Instance,
     Kind::Network,
+    Kind::Volume,
     Kind::Secret,
     Kind::InstanceType,
     Kind::PortForward,
@@ -67,6 +70,7 @@ pub(crate) fn augment_noun(command: Command, kind: Kind) -> Command {
     let command = match kind {
         // Nothing else becomes ready.
         Kind::Instance => WaitArgs::augment_args(InstanceArgs::augment_args(command)),
+        Kind::Volume => VolumeArgs::augment_args(command),
         Kind::Secret => SecretArgs::augment_args(command),
         Kind::InstanceType => InstanceTypeArgs::augment_args(command),
         Kind::PortForward => ForwardArgs::augment_args(command),
@@ -140,6 +144,7 @@ fn from_flags(kind: Kind, matches: &ArgMatches) -> Result<Vec<Object>> {
             objects.push(args.object()?.into());
             Ok(objects)
         }
+        Kind::Volume => Ok(vec![parse::<VolumeArgs>(matches)?.object().into()]),
         Kind::Secret => Ok(vec![parse::<SecretArgs>(matches)?.object()?.into()]),
         Kind::InstanceType => Ok(vec![parse::<InstanceTypeArgs>(matches)?.object().into()]),
         Kind::PortForward => Ok(vec![parse::<ForwardArgs>(matches)?.object()?.into()]),

@@ -95,7 +95,7 @@ pub fn detach_network(
 }
 
 /// What a manifest may not say, a command line may not say either.
-fn check(instance: &Instance, record: &InstanceRecord) -> Result<()> {
+pub(super) fn check(instance: &Instance, record: &InstanceRecord) -> Result<()> {
     let mut whole = instance.clone();
     whole.metadata.uid = Some(record.uid);
     let object = Located::elsewhere(Object::from(whole), "the command line");

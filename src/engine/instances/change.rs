@@ -10,12 +10,13 @@ use super::nics::NicChange;
 use super::prepare;
 use super::resume;
 use super::spec::unmask;
+use super::volumes;
 use super::worker::InstanceWorker;
 use crate::api::{Instance, InstanceSpec, Kind, Name, ObjectKey, ObjectMeta, Reporter};
 use crate::error::{Error, Result};
 use crate::libvirt::Domain;
 use crate::observe::World;
-use crate::plan::instance_change::{NicSteps, Refused, Side, change, remake_command};
+use crate::plan::instance_change::{DeviceSteps, Refused, Side, change, remake_command};
 use crate::plan::{ObjectPlan, Outcome};
 use crate::store::{InstanceRecord, LastApplied};
 
@@ -133,7 +134,12 @@ pub(super) fn update(
         return Ok(applied);
     }
     let nics = NicChange::compare(world, record, &merged.spec)?;
-    let preview = nics.preview(&record.name);
+    let disks = volumes::compare(world, &record.spec, &merged.spec)?;
+    volumes::refuse_foreign(world, record.uid, &disks.attach)?;
+    let preview = DeviceSteps {
+        nics: nics.preview(&record.name),
+        disks: disks.clone(),
+    };
     let plan = plan_update(world, key, record, &merged, domain, &preview)?;
     let moved = merged.spec.ports != record.spec.ports;
     if moved {
@@ -141,6 +147,9 @@ pub(super) fn update(
     }
     let mut applied = told(&plan, None);
     applied.notes.extend(merged.kept_note());
+    applied
+        .notes
+        .extend(volumes::not_mounted(&record.spec, &merged.spec));
     if options.dry_run != DryRun::None {
         if moved {
             forwards::check_ports(world, Some(record), record.uid, &key.name, &merged.spec)?;
@@ -164,8 +173,11 @@ pub(super) fn update(
         });
     }
     let uid = record.uid;
-    resume::begin_change(world, &mut record, &nics, moved.then_some(before))?;
-    let steps = nics.steps(&record.nics, &record.name);
+    resume::begin_change(world, &mut record, before, &nics, moved)?;
+    let steps = DeviceSteps {
+        nics: nics.steps(&record.nics, &record.name),
+        disks,
+    };
     let plan = plan_update(world, key, before, &merged, domain, &steps)?;
     let metadata = metadata::of(&record)?;
     let worker = InstanceWorker::changing(world, record.clone(), metadata);
@@ -195,7 +207,7 @@ fn plan_update(
     record: &InstanceRecord,
     desired: &Desired,
     domain: &Domain,
-    nics: &NicSteps,
+    devices: &DeviceSteps,
 ) -> Result<ObjectPlan> {
     let old = Side {
         spec: &record.spec,
@@ -207,7 +219,7 @@ fn plan_update(
     };
     let root = prepare::volume(&world.settings().pool, &record.name, record.uid, "qcow2");
     let running = domain.state()?.is_active();
-    change(key.clone(), old, new, root, running, nics).map_err(|refused: Refused| {
+    change(key.clone(), old, new, root, running, devices).map_err(|refused: Refused| {
         Error::conflict(format!(
             "The Instance {:?} is invalid: {refused}",
             key.name.as_str()

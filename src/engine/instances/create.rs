@@ -9,6 +9,7 @@ use super::metadata::{self, note, warn};
 use super::prepare::Prepared;
 use super::resume;
 use super::spec::unmask;
+use super::volumes;
 use super::worker::{InstanceWorker, Making};
 use crate::api::{Instance, Kind, ObjectKey, Reporter, Uid};
 use crate::cloudinit::HostKey;
@@ -39,7 +40,7 @@ pub(super) fn create(
     unmask(&mut instance.spec, begun.as_ref().map(|(r, _)| &r.spec))?;
     reporter.phase(key, "looking everything up");
     crate::host::sweep_seeds();
-    let prepared = Prepared::new(world, &instance, uid, reporter)?;
+    let prepared = Prepared::new(world, &instance, uid, dry, reporter)?;
     let warning = prepared.warning.clone();
     if let (Some(warning), false) = (&warning, dry) {
         // Before the work, of which it says that it will be slow.
@@ -149,6 +150,7 @@ fn allocate_and_begin(
 ) -> Result<Vec<crate::store::NicRecord>> {
     let store = world.store()?;
     let lock = store.lock(ALLOCATE_WAIT)?;
+    volumes::claim(world, &lock, prepared.uid, &prepared.spec.volumes)?;
     let nics = allocate::nics(world, prepared.uid, Own::default(), &prepared.networks)?;
     let mut intent = Intent::new(
         IntentOp::Create,

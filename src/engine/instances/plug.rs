@@ -55,7 +55,7 @@ pub(super) fn attach(host: &Host, domain: &Domain, nic: &Nic) -> Result<()> {
 }
 
 /// Returns what runs, if it runs, and the definition.
-fn seen(domain: &Domain) -> Result<(Option<DomainXml>, DomainXml)> {
+pub(super) fn seen(domain: &Domain) -> Result<(Option<DomainXml>, DomainXml)> {
     let live = match domain.state()?.is_active() {
         true => Some(domain.live()?),
         false => None,
@@ -76,7 +76,7 @@ fn fits(found: &InterfaceXml, wanted: &InterfaceXml, model: Option<NicModel>) ->
     found.kind == wanted.kind && found.network() == wanted.network() && same_model
 }
 
-fn no_port(error: LibvirtError, domain: &Domain) -> Error {
+pub(super) fn no_port(error: LibvirtError, domain: &Domain) -> Error {
     let full = error.message().contains("No more available PCI");
     let error = Error::from(error);
     match full {
@@ -106,16 +106,47 @@ pub(super) fn detach(host: &Host, domain: &Domain, nic: &Nic) -> Result<()> {
 }
 
 fn unplug(host: &Host, domain: &Domain, found: &InterfaceXml, mac: &str) -> Result<()> {
+    let device = Device {
+        kind: "an interface",
+        name: &format!("interface {mac}"),
+        there: &|xml| xml.interface(mac).is_some(),
+    };
+    let_go(host, domain, &device, || {
+        domain.detach_interface(found, Place::Live)
+    })
+}
+
+/// A device that a guest is to let go of.
+pub(super) struct Device<'d> {
+    /// What it is: "an interface".
+    pub(super) kind: &'d str,
+    /// Which one.
+    pub(super) name: &'d str,
+    /// Whether a domain has it.
+    pub(super) there: &'d dyn Fn(&DomainXml) -> bool,
+}
+
+/// Asks the guest to let go of a device, and waits until it has.
+///
+/// # Errors
+/// A conflict when the guest refuses, `Timeout` when it does not answer.
+pub(super) fn let_go(
+    host: &Host,
+    domain: &Domain,
+    device: &Device<'_>,
+    ask: impl FnOnce() -> std::result::Result<(), LibvirtError>,
+) -> Result<()> {
     if domain.state()?.is_paused() {
         return Err(Error::conflict(format!(
-            "instance/{} is paused: its guest cannot let go of an interface",
-            domain.name()
+            "instance/{} is paused: its guest cannot let go of {}",
+            domain.name(),
+            device.kind
         ))
         .hint(format!("kvmctl instances resume {}", domain.name())));
     }
     // Before the call, so that its effect is not missed.
     let events = EventWaiter::new(host, [domain.uid()])?;
-    match domain.detach_interface(found, Place::Live) {
+    match ask() {
         // An earlier run asked already.
         Err(e) if e.message().contains("in the process of unplug") => {}
         other => absent_is_fine(other)?,
@@ -123,38 +154,35 @@ fn unplug(host: &Host, domain: &Domain, found: &InterfaceXml, mac: &str) -> Resu
     let deadline = Instant::now() + LET_GO;
     loop {
         interrupted()?;
-        if !domain.state()?.is_active() || domain.live()?.interface(mac).is_none() {
+        if !domain.state()?.is_active() || !(device.there)(&domain.live()?) {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(kept(domain, mac, ErrorKind::Timeout, "has not let go of"));
+            let what = "has not let go of";
+            return Err(kept(domain, device.name, ErrorKind::Timeout, what));
         }
         let soon = deadline.min(Instant::now() + LOOK);
         if let Waited::Event(event) = events.next(soon)
             && event.kind == EventKind::DeviceRemovalFailed
-            && domain.live()?.interface(mac).is_some()
+            && (device.there)(&domain.live()?)
         {
-            return Err(kept(
-                domain,
-                mac,
-                ErrorKind::Conflict,
-                "refuses to let go of",
-            ));
+            let what = "refuses to let go of";
+            return Err(kept(domain, device.name, ErrorKind::Conflict, what));
         }
     }
 }
 
-fn kept(domain: &Domain, mac: &str, kind: ErrorKind, what: &str) -> Error {
+fn kept(domain: &Domain, device: &str, kind: ErrorKind, what: &str) -> Error {
     let name = domain.name();
     Error::new(
         kind,
-        format!("the guest of instance/{name} {what} interface {mac}"),
+        format!("the guest of instance/{name} {what} {device}"),
     )
     .caused_by("a guest that is still booting, or has no PCI hot-plug, does not")
     .hint(format!("kvmctl instances stop {name}"))
 }
 
-fn absent_is_fine(result: std::result::Result<(), LibvirtError>) -> Result<()> {
+pub(super) fn absent_is_fine(result: std::result::Result<(), LibvirtError>) -> Result<()> {
     match result {
         Err(e) if !e.is_not_found() => Err(e.into()),
         _ => Ok(()),

@@ -2,17 +2,18 @@
 
 use crate::api::{
     Accelerator, EnvName, Firmware, Instance, InstanceSpec, Name, NetworkAttachment, Uid,
+    disk_serial,
 };
 use crate::cloudinit::{EnvEntry, HostKey, SeedInput, SeedNic};
 use crate::error::{Error, Kind as ErrorKind, Result, did_you_mean};
 use crate::libvirt::xml::instance::{DiskParams, DomainParams, NicParams};
 use crate::manifest;
 use crate::observe::{NetworkFacts, StoredImage, World};
-use crate::plan::instance::{Facts, Overlay, Reservation, VolumeRef};
+use crate::plan::instance::{Disk, Facts, Overlay, Reservation, VolumeRef};
 use crate::store::{FileRecord, NicRecord};
 
 use super::super::images;
-use super::{accelerator, networks, plug};
+use super::{accelerator, networks, plug, volumes};
 use crate::api::Reporter;
 
 /// A new instance with everything it refers to.
@@ -32,6 +33,8 @@ pub(super) struct Prepared {
     pub(super) base: String,
     /// Its networks.
     pub(super) networks: Vec<(NetworkAttachment, NetworkFacts)>,
+    /// Its volumes.
+    pub(super) disks: Vec<Disk>,
     /// KVM or TCG.
     pub(super) accelerator: Accelerator,
     /// Why it is the slow one.
@@ -59,6 +62,7 @@ impl Prepared {
         world: &World,
         instance: &Instance,
         uid: Uid,
+        dry: bool,
         reporter: &dyn Reporter,
     ) -> Result<Self> {
         let name = instance
@@ -70,6 +74,11 @@ impl Prepared {
         let size = size(world, &spec)?;
         crate::host::IsoMaker::find()?;
         let networks = networks::look_up(world, networks::wanted(world, &spec)?)?;
+        let disks = match dry {
+            true => volumes::look_up_or_name(world, &spec.volumes)?,
+            false => volumes::look_up(world, &spec.volumes)?,
+        };
+        volumes::refuse_foreign(world, uid, &disks)?;
         let env = env(world, &spec)?;
         let decision = accelerator::choose(world, &spec)?;
         tpm(world, &spec)?;
@@ -102,6 +111,7 @@ impl Prepared {
             image,
             base,
             networks,
+            disks,
             accelerator,
             warning,
             arch,
@@ -182,6 +192,7 @@ impl Prepared {
             })
             .collect();
         input.env.clone_from(&self.env);
+        input.mounts = self.disks.iter().filter_map(Disk::mount).collect();
         input.run.clone_from(&self.spec.run);
         input.command.clone_from(&self.spec.command);
         input.user_data = self.spec.user_data.clone().map(String::into_bytes);
@@ -208,9 +219,9 @@ impl Prepared {
             root: DiskParams {
                 path: path(self.root()),
                 format: "qcow2".to_owned(),
-                serial: Some(serial(self.uid)),
+                serial: Some(disk_serial(self.uid)),
             },
-            volumes: Vec::new(),
+            volumes: self.disks.iter().map(Disk::params).collect(),
             seed: Some(path(self.seed())),
             nics: nics.collect(),
             firmware: self.firmware,
@@ -238,11 +249,6 @@ pub(super) fn reservation(nic: &NicRecord, host: &Name) -> Option<Reservation> {
         ip,
         host: host.clone(),
     })
-}
-
-/// Twenty hex digits of the identity: the most that a virtio serial holds.
-fn serial(uid: Uid) -> String {
-    uid.to_string().replace('-', "").chars().take(20).collect()
 }
 
 /// Works out the size of a spec.

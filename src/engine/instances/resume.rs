@@ -8,14 +8,15 @@ use super::create::begin_creation;
 use super::metadata::{self, note};
 use super::nics::{self, NicChange};
 use super::prepare;
+use super::volumes;
 use super::worker::InstanceWorker;
-use crate::api::{Kind, ObjectKey, Reporter, Uid};
+use crate::api::{Kind, ObjectKey, Reporter, Uid, VolumeAttachment};
 use crate::error::{Error, Result};
 use crate::libvirt::Domain;
 use crate::observe::World;
 use crate::plan::Outcome;
 use crate::plan::instance::{Step, from_stages};
-use crate::plan::instance_change;
+use crate::plan::instance_change::{self, DeviceSteps};
 use crate::store::{InstanceRecord, Intent, IntentOp, NicRecord, STORE_WAIT, SeedState, StoreLock};
 
 use super::super::executor::execute;
@@ -97,10 +98,13 @@ pub(super) fn finish_change(
     };
     let intent = intent_of(world, record)?;
     let moved = intent.as_ref().is_some_and(|i| i.ports);
-    let going = intent.map(|i| i.nics).unwrap_or_default();
-    let nics = nics::settle(record, &going);
+    let (going, touched) = intent.map(|i| (i.nics, i.volumes)).unwrap_or_default();
+    let devices = DeviceSteps {
+        nics: nics::settle(record, &going),
+        disks: volumes::settle(world, record, &touched)?,
+    };
     let ports = moved.then(|| record.ports.clone());
-    let plan = instance_change::settle(key.clone(), &record.spec, size, root, &nics, ports);
+    let plan = instance_change::settle(key.clone(), &record.spec, size, root, &devices, ports);
     let metadata = metadata::of(record)?;
     let worker = InstanceWorker::changing(world, record.clone(), metadata);
     execute(&plan, &worker, reporter)?;
@@ -116,16 +120,26 @@ pub(super) fn finish_change(
 pub(super) fn begin_change(
     world: &World,
     record: &mut InstanceRecord,
+    before: &InstanceRecord,
     change: &NicChange,
-    moved: Option<&InstanceRecord>,
+    moved: bool,
 ) -> Result<()> {
     let lock = world.store()?.lock(STORE_WAIT)?;
+    volumes::claim(world, &lock, record.uid, &new_volumes(before, record))?;
     record.nics = change.allocate(world, record)?;
-    if moved.is_some() {
+    if moved {
         let (uid, name) = (record.uid, &record.name);
-        record.ports = forwards::take_ports(world, &lock, moved, uid, name, &record.spec)?;
+        let before = Some(before);
+        record.ports = forwards::take_ports(world, &lock, before, uid, name, &record.spec)?;
     }
-    begin(world, &lock, record, &change.going, moved.is_some())
+    begin(world, &lock, record, &change.going, before, moved)
+}
+
+/// What it has already is its own; only what comes has to be free.
+fn new_volumes(before: &InstanceRecord, after: &InstanceRecord) -> Vec<VolumeAttachment> {
+    let had = |v: &&VolumeAttachment| before.spec.volumes.contains(v);
+    let new = after.spec.volumes.iter().filter(|v| !had(v));
+    new.cloned().collect()
 }
 
 fn begin(
@@ -133,6 +147,7 @@ fn begin(
     _lock: &StoreLock,
     record: &InstanceRecord,
     going: &[NicRecord],
+    other: &InstanceRecord,
     ports: bool,
 ) -> Result<()> {
     let store = world.store()?;
@@ -140,6 +155,8 @@ fn begin(
     let mut intent = Intent::new(IntentOp::Update, Kind::Instance, name, record.uid);
     intent.nics = going.to_vec();
     intent.ports = ports;
+    let volumes = record.spec.volumes.iter().chain(&other.spec.volumes);
+    intent.volumes = volumes.map(|v| v.name.clone()).collect();
     store.put(&intent)?;
     Ok(store.put(record)?)
 }
@@ -159,13 +176,8 @@ pub(super) fn take_back_change(
 ) -> Error {
     let back = || {
         let lock = world.store()?.lock(STORE_WAIT)?;
-        begin(
-            world,
-            &lock,
-            before,
-            &after.nics,
-            before.ports != after.ports,
-        )?;
+        let moved = before.ports != after.ports;
+        begin(world, &lock, before, &after.nics, after, moved)?;
         drop(lock);
         finish_change(world, key, before, &crate::api::Silent)
     };

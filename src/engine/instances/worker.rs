@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use super::prepare::Prepared;
-use super::{metadata, plug};
+use super::{metadata, plug, plug_disk};
 use crate::api::{Name, Uid};
 use crate::cloudinit::{HostKey, Seed};
 use crate::error::{Error, Result};
@@ -138,6 +138,11 @@ impl<'w> InstanceWorker<'w> {
             Step::Attach(nic) => plug::attach(self.host()?, &self.required()?, nic),
             Step::Detach(nic) => match self.domain()? {
                 Some(domain) => plug::detach(self.host()?, &domain, nic),
+                None => Ok(()),
+            },
+            Step::AttachDisk(disk) => plug_disk::attach(self.host()?, &self.required()?, disk),
+            Step::DetachDisk(disk) => match self.domain()? {
+                Some(domain) => plug_disk::detach(self.host()?, &domain, disk),
                 None => Ok(()),
             },
             Step::Describe => self.describe(),

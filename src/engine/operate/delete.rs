@@ -7,7 +7,7 @@ use super::settle::event;
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::engine::batch::{Batch, run_all};
 use crate::engine::options::{Applied, DeleteOptions, DryRun, WIDTH};
-use crate::engine::{forwards, images, instances, networks, owned};
+use crate::engine::{forwards, images, instances, networks, owned, volumes};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::{self, Outcome, Step};
@@ -70,6 +70,9 @@ fn delete_one(
     if key.kind == Kind::Instance {
         return instances::delete(world, key, options, reporter);
     }
+    if key.kind == Kind::Volume {
+        return volumes::delete(world, key, options, reporter);
+    }
     if key.kind == Kind::PortForward {
         return forwards::delete(world, key, options, reporter);
     }
@@ -87,7 +90,7 @@ fn delete_one(
     let step = match key.kind {
         Kind::Secret => Step::Secret(plan::secret::Step::Remove),
         Kind::InstanceType => Step::InstanceType(plan::instance_type::Step::Remove),
-        Kind::Image | Kind::Network | Kind::Instance | Kind::PortForward => {
+        Kind::Image | Kind::Network | Kind::Volume | Kind::Instance | Kind::PortForward => {
             Step::Image(plan::image::Step::Record)
         }
     };

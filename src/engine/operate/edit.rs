@@ -117,8 +117,10 @@ fn bare(mut object: Object) -> Object {
     meta.uid = None;
     meta.creation_timestamp = None;
     meta.generation = None;
-    if let Object::Image(image) = &mut object {
-        image.status = None;
+    match &mut object {
+        Object::Image(image) => image.status = None,
+        Object::Volume(volume) => volume.status = None,
+        _ => {}
     }
     object
 }

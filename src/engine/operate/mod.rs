@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 use super::batch::{Batch, run_all};
 use super::options::{Applied, ApplyOptions, DryRun, WIDTH};
-use super::{forwards, instances, networks, owned, references};
+use super::{forwards, instances, networks, owned, references, volumes};
 use crate::api::{Kind, Object, ObjectKey, Reporter};
 use crate::error::Result;
 use crate::observe::World;
@@ -79,6 +79,7 @@ fn apply_one(
     match object {
         Object::Instance(instance) => instances::apply(world, instance, options, reporter),
         Object::Secret(wanted) => secret::apply_secret(world, wanted, options),
+        Object::Volume(wanted) => volumes::apply(world, wanted, options, reporter),
         Object::InstanceType(wanted) => instance_type::apply_type(world, wanted, options),
         Object::Image(wanted) => image::apply_image(world, wanted, options, reporter),
         Object::PortForward(wanted) => forwards::apply(world, wanted, options, reporter),

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Present, XmlError, read, write};
+use crate::api::{CacheMode, DiscardMode, IoMode, VolumeAttachment};
 
 /// A disk or CD-ROM of a domain (formatdomain.html, "Hard drives, floppy disks, CDROMs").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,13 +33,16 @@ pub struct DiskXml {
     /// Whether the guest cannot write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readonly: Option<Present>,
+    /// Whether other domains may have it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shareable: Option<Present>,
     /// Name libvirt gives the device. Only read.
     #[serde(default, skip_serializing)]
     pub alias: Option<Alias>,
 }
 
 /// `<driver>` of a disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskDriver {
     /// `qemu`.
     #[serde(rename = "@name", default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +50,12 @@ pub struct DiskDriver {
     /// Format, never guessed: `qcow2` or `raw`.
     #[serde(rename = "@type", default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
+    /// How the host's page cache is used.
+    #[serde(rename = "@cache", default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
+    /// How QEMU does its input and output.
+    #[serde(rename = "@io", default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<String>,
     /// What becomes of the guest's TRIM: `unmap` or `ignore`.
     #[serde(rename = "@discard", default, skip_serializing_if = "Option::is_none")]
     pub discard: Option<String>,
@@ -152,6 +162,8 @@ impl DiskXml {
             driver: Some(DiskDriver {
                 name: Some("qemu".to_owned()),
                 format: Some(format.to_owned()),
+                cache: None,
+                io: None,
                 discard: Some("unmap".to_owned()),
                 detect_zeroes: None,
             }),
@@ -163,8 +175,22 @@ impl DiskXml {
             },
             serial,
             readonly: None,
+            shareable: None,
             alias: None,
         }
+    }
+
+    /// Returns the disk, treated as an attachment asks for.
+    #[must_use]
+    pub fn treated(mut self, wish: &VolumeAttachment) -> Self {
+        let driver = self.driver.get_or_insert_default();
+        driver.cache = wish.cache.map(|c: CacheMode| c.to_string());
+        driver.io = wish.io.map(|i: IoMode| i.to_string());
+        let discard = wish.discard.unwrap_or(DiscardMode::Unmap);
+        driver.discard = Some(discard.to_string());
+        self.readonly = wish.read_only.unwrap_or(false).then_some(Present {});
+        self.shareable = wish.is_shared().then_some(Present {});
+        self
     }
 
     /// Makes a CD-ROM on the virtio-scsi controller: many cloud kernels have no AHCI.
@@ -177,6 +203,8 @@ impl DiskXml {
             driver: Some(DiskDriver {
                 name: Some("qemu".to_owned()),
                 format: Some("raw".to_owned()),
+                cache: None,
+                io: None,
                 discard: None,
                 detect_zeroes: None,
             }),
@@ -188,6 +216,7 @@ impl DiskXml {
             },
             serial: None,
             readonly: Some(Present {}),
+            shareable: None,
             alias: None,
         }
     }

@@ -21,7 +21,7 @@ use super::domain::{
 use super::interface::{InterfaceXml, Model};
 use super::object::ObjectMetadata;
 use super::{Amount, Present};
-use crate::api::{Accelerator, Firmware, Name, NicModel, Uid};
+use crate::api::{Accelerator, Firmware, Name, NicModel, Uid, VolumeAttachment};
 
 /// The virtio-serial port of the QEMU guest agent.
 pub const AGENT_CHANNEL: &str = "org.qemu.guest_agent.0";
@@ -48,7 +48,7 @@ pub struct DomainParams {
     /// Root disk.
     pub root: DiskParams,
     /// Further disks, in order: `vdb`, `vdc`…
-    pub volumes: Vec<DiskParams>,
+    pub volumes: Vec<VolumeParams>,
     /// ISO with the seed.
     pub seed: Option<PathBuf>,
     /// Network cards.
@@ -72,6 +72,28 @@ pub struct DiskParams {
     pub format: String,
     /// Serial that the guest sees: at most 20 characters.
     pub serial: Option<String>,
+}
+
+/// A volume of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeParams {
+    /// Its disk.
+    pub disk: DiskParams,
+    /// How it is to be treated.
+    pub wish: VolumeAttachment,
+}
+
+impl VolumeParams {
+    /// Makes the disk of a volume.
+    pub fn disk_xml(&self, target: &str) -> DiskXml {
+        self.disk.disk_xml(target).treated(&self.wish)
+    }
+}
+
+impl DiskParams {
+    fn disk_xml(&self, target: &str) -> DiskXml {
+        DiskXml::virtio(&self.path, &self.format, target, self.serial.clone())
+    }
 }
 
 /// A network card of a domain.
@@ -240,14 +262,9 @@ fn devices(params: &DomainParams, x86: bool) -> DevicesXml {
 }
 
 fn disks(params: &DomainParams) -> Vec<DiskXml> {
-    let hard = std::iter::once(&params.root).chain(&params.volumes);
-    let mut disks: Vec<_> = hard
-        .enumerate()
-        .map(|(index, disk)| {
-            let target = virtio_target(index);
-            DiskXml::virtio(&disk.path, &disk.format, &target, disk.serial.clone())
-        })
-        .collect();
+    let mut disks = vec![params.root.disk_xml(&virtio_target(0))];
+    let volumes = params.volumes.iter().zip(1..);
+    disks.extend(volumes.map(|(volume, index)| volume.disk_xml(&virtio_target(index))));
     disks.extend(
         params
             .seed

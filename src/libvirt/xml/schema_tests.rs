@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::XmlError;
 use super::disk::DiskXml;
 use super::domain::DomainXml;
-use super::instance::{DiskParams, DomainParams, NicAttachment, NicParams};
+use super::instance::{DiskParams, DomainParams, NicAttachment, NicParams, VolumeParams};
 use super::network::{
     BridgeXml, DhcpHostXml, DhcpXml, DnsDomainXml, ForwardXml, IpXml, NetworkXml, RangeXml,
 };
@@ -16,7 +16,10 @@ use super::object::ObjectMetadata;
 use super::pool::PoolXml;
 use super::tree::Element;
 use super::volume::VolumeXml;
-use crate::api::{Accelerator, Firmware, LabelKey, Name, NetworkMode, NicModel, Uid};
+use crate::api::{
+    Accelerator, CacheMode, DiscardMode, Firmware, IoMode, LabelKey, Name, NetworkMode, NicModel,
+    Uid, VolumeAttachment,
+};
 use crate::host::Tool;
 
 const HOSTILE: &str = "a&b<c>\"d'e]]>--x ü\u{1F600}";
@@ -99,7 +102,23 @@ fn variants() -> Vec<DomainParams> {
         },
         DomainParams {
             nics: vec![base.nics[0].clone(), second_nic],
-            volumes: vec![base.root.clone(), base.root.clone()],
+            volumes: vec![
+                VolumeParams {
+                    disk: base.root.clone(),
+                    wish: VolumeAttachment::named(Name::new("plain").unwrap()),
+                },
+                VolumeParams {
+                    disk: base.root.clone(),
+                    wish: VolumeAttachment {
+                        read_only: Some(true),
+                        shared: Some(true),
+                        cache: Some(CacheMode::None),
+                        discard: Some(DiscardMode::Ignore),
+                        io: Some(IoMode::Native),
+                        ..VolumeAttachment::named(Name::new("other").unwrap())
+                    },
+                },
+            ],
             ..base.clone()
         },
         DomainParams {

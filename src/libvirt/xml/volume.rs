@@ -120,6 +120,15 @@ impl VolumeXml {
         self
     }
 
+    /// Returns the volume with so many bytes taken at once.
+    #[must_use]
+    pub fn with_allocation(self, bytes: u64) -> Self {
+        Self {
+            allocation: Some(Amount::bytes(bytes)),
+            ..self
+        }
+    }
+
     /// Reads a document, passing over what we do not know.
     ///
     /// # Errors

@@ -89,6 +89,15 @@ fn all_fields_of_a_kind_are_listed() {
           ip	<string>
           mac	<string>
           model	<string>
+        volumes	<[]VolumeAttachment>
+          name	<string> -required-
+          mountPath	<string>
+          fs	<string>
+          readOnly	<boolean>
+          shared	<boolean>
+          cache	<string>
+          discard	<string>
+          io	<string>
         sshKeys	<[]string>
         env	<[]EnvVar>
           name	<string> -required-
@@ -126,6 +135,7 @@ fn all_fields_of_a_kind_are_listed() {
         accelerator	<string>
         cpus	<integer>
         memory	<Quantity>
+        disk	<Quantity>
         cloudInit	<CloudInitStatus>
           status	<string> -required-
           stage	<string>

@@ -29,6 +29,7 @@ pub(super) fn check(instance: &Instance, problems: &mut Vec<Problem>) {
     }
     size(spec, problems);
     networks(&spec.networks, problems);
+    super::volume::attachments(&spec.volumes, problems);
     keys(&spec.ssh_keys, problems);
     env(&spec.env, problems);
     startup(spec, problems);

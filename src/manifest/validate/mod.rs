@@ -10,6 +10,7 @@ mod meta;
 mod network;
 mod others;
 mod text;
+mod volume;
 
 use super::diagnostic::Diagnostic;
 use super::origin::{Located, Problem};
@@ -42,6 +43,7 @@ pub fn check(object: &Object, purpose: Purpose) -> Vec<Problem> {
         Object::Instance(instance) => instance::check(instance, &mut problems),
         Object::Image(image) => others::image(&image.spec, &mut problems),
         Object::Network(network) => network::check(&network.spec, &mut problems),
+        Object::Volume(volume) => volume::check(&volume.spec, &mut problems),
         Object::InstanceType(t) => others::instance_type(&t.spec, &mut problems),
         Object::Secret(secret) => others::secret(secret, purpose, &mut problems),
         Object::PortForward(forward) => forward::check(&forward.spec, &mut problems),

@@ -9,6 +9,7 @@ mod instance;
 mod instance_type;
 mod network;
 mod secret;
+mod volume;
 
 use super::escape;
 use super::table::Cell;
@@ -70,6 +71,7 @@ pub fn titles(kind: Kind, width: Width) -> Vec<&'static str> {
         Kind::Instance => titles_of(instance::COLUMNS, width),
         Kind::Image => titles_of(image::COLUMNS, width),
         Kind::Network => titles_of(network::COLUMNS, width),
+        Kind::Volume => titles_of(volume::COLUMNS, width),
         Kind::InstanceType => titles_of(instance_type::COLUMNS, width),
         Kind::Secret => titles_of(secret::COLUMNS, width),
         Kind::PortForward => titles_of(forward::COLUMNS, width),
@@ -82,6 +84,7 @@ pub fn cells(object: &Object, width: Width, ctx: Ctx) -> Vec<Cell> {
         Object::Instance(o) => cells_of(instance::COLUMNS, &**o, width, ctx),
         Object::Image(o) => cells_of(image::COLUMNS, &**o, width, ctx),
         Object::Network(o) => cells_of(network::COLUMNS, &**o, width, ctx),
+        Object::Volume(o) => cells_of(volume::COLUMNS, &**o, width, ctx),
         Object::InstanceType(o) => cells_of(instance_type::COLUMNS, &**o, width, ctx),
         Object::Secret(o) => cells_of(secret::COLUMNS, &**o, width, ctx),
         Object::PortForward(o) => cells_of(forward::COLUMNS, &**o, width, ctx),
@@ -154,6 +157,7 @@ mod tests {
             samples::bare_instance("new").into(),
             samples::image("debian-12").into(),
             samples::network("blue").into(),
+            samples::volume("data").into(),
             samples::instance_type("t2.micro").into(),
             samples::secret("db"),
             samples::forward("web-8080").into(),

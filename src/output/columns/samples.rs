@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::Ctx;
-use crate::api::{Image, Instance, InstanceType, Network, Object, PortForward, Secret, Timestamp};
+use crate::api::{
+    Image, Instance, InstanceType, Network, Object, PortForward, Secret, Timestamp, Volume,
+};
 
 pub(in crate::output) const PASSWORD: &str = "hunter2-do-not-print";
 
@@ -111,6 +113,34 @@ pub(in crate::output) fn network(name: &str) -> Network {
                 "expires": "2024-05-01T13:00:00Z",
             }],
             "conditions": [{"type": "Ready", "status": "True", "reason": "Active"}],
+        },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+pub(in crate::output) fn volume(name: &str) -> Volume {
+    let value = json!({
+        "apiVersion": "kvmctl/v1",
+        "kind": "Volume",
+        "metadata": {
+            "name": name,
+            "uid": "1a2b3c4d-5e6f-4000-8000-000000000002",
+            "creationTimestamp": "2024-05-01T10:00:00Z",
+        },
+        "spec": {"size": "100Gi", "format": "qcow2"},
+        "status": {
+            "phase": "InUse",
+            "managed": true,
+            "capacity": "100Gi",
+            "allocation": "3Gi",
+            "format": "qcow2",
+            "pool": "default",
+            "volume": "data.1a2b3c4d.qcow2",
+            "path": "/pool/data.1a2b3c4d.qcow2",
+            "serial": "1a2b3c4d5e6f40008000",
+            "attachedTo": [
+                {"domain": "web", "managed": true, "running": true, "target": "vdb"},
+            ],
         },
     });
     serde_json::from_value(value).unwrap()

@@ -1,0 +1,184 @@
+//! `volumes attach`, `detach`, `resize`, `clone`.
+
+use clap::Args;
+
+use super::args::DryRunArgs;
+use super::context::Ctx;
+use super::create::volume::{disk_format, volume};
+use super::targets::Targets;
+use crate::api::{
+    CacheMode, DiscardMode, DiskFormat, IoMode, Kind, Name, ObjectKey, Quantity, VolumeAttachment,
+    VolumeSource, VolumeSpec,
+};
+use crate::engine::{self, Applied, ApplyMode, ApplyOptions, Interrupt};
+use crate::error::{Error, Result};
+use crate::plan::Outcome;
+
+/// What to attach, and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AttachArgs {
+    /// Volume
+    #[arg(value_name = "VOLUME")]
+    volume: Name,
+    /// Instance: NAME or instance/NAME
+    #[arg(value_name = "INSTANCE")]
+    target: String,
+    /// The guest cannot write
+    #[arg(long)]
+    read_only: bool,
+    /// Other instances may have it too: raw volumes only, and every attachment has to say so
+    #[arg(long)]
+    shared: bool,
+    /// Use of the host's page cache: none, writeback, writethrough, directsync or unsafe
+    #[arg(long, value_name = "MODE")]
+    cache: Option<CacheMode>,
+    /// What becomes of the guest's TRIM: unmap or ignore
+    #[arg(long, value_name = "MODE")]
+    discard: Option<DiscardMode>,
+    /// How QEMU does its input and output: threads, native or io_uring
+    #[arg(long, value_name = "MODE")]
+    io: Option<IoMode>,
+}
+
+/// What to detach.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DetachArgs {
+    /// Volume
+    #[arg(value_name = "VOLUME")]
+    volume: Name,
+    /// Instance: NAME or instance/NAME; needed only when several have it
+    #[arg(value_name = "INSTANCE")]
+    target: Option<String>,
+}
+
+/// How large a volume is to be.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ResizeArgs {
+    /// Volume
+    #[arg(value_name = "VOLUME")]
+    volume: Name,
+    /// The new size, as 200G
+    #[arg(long, value_name = "SIZE")]
+    size: Quantity,
+    /// Lose what lies beyond a smaller size
+    #[arg(long)]
+    allow_shrink: bool,
+}
+
+/// What to copy.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CloneArgs {
+    /// Volume to copy
+    #[arg(value_name = "VOLUME")]
+    volume: Name,
+    /// Name of the copy
+    #[arg(value_name = "NEW")]
+    name: Name,
+    /// Size of the copy; that of the original when nothing is said
+    #[arg(long, value_name = "SIZE")]
+    size: Option<Quantity>,
+    /// Format of the copy: qcow2 or raw; that of the original when nothing is said
+    #[arg(long, value_name = "FORMAT", value_parser = disk_format)]
+    format: Option<DiskFormat>,
+    /// Storage pool of the copy
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
+    #[command(flatten)]
+    dry_run: DryRunArgs,
+}
+
+/// Attaches a volume to an instance.
+pub(crate) fn attach(ctx: &Ctx, _: Option<Kind>, args: AttachArgs) -> Result<()> {
+    let key = Targets::one_instance(None, &[args.target], "volumes attach VOLUME")?;
+    let wish = VolumeAttachment {
+        read_only: args.read_only.then_some(true),
+        shared: args.shared.then_some(true),
+        cache: args.cache,
+        discard: args.discard,
+        io: args.io,
+        ..VolumeAttachment::named(args.volume)
+    };
+    catch_signals()?;
+    let applied = engine::attach_volume(ctx.world()?, &key, &wish, ctx.reporter().as_ref())?;
+    tell(ctx, &key, &wish.name, &applied, "attached to")
+}
+
+/// Detaches a volume from the instance that has it.
+pub(crate) fn detach(ctx: &Ctx, _: Option<Kind>, args: DetachArgs) -> Result<()> {
+    let key = match args.target {
+        Some(target) => Targets::one_instance(None, &[target], "volumes detach VOLUME")?,
+        None => holder(ctx, &args.volume)?,
+    };
+    catch_signals()?;
+    let reporter = ctx.reporter();
+    let applied = engine::detach_volume(ctx.world()?, &key, &args.volume, reporter.as_ref())?;
+    tell(ctx, &key, &args.volume, &applied, "detached from")
+}
+
+/// Returns the one instance that has a volume.
+fn holder(ctx: &Ctx, name: &Name) -> Result<ObjectKey> {
+    let holders = engine::volumes::holders(ctx.world()?, name)?;
+    match holders.as_slice() {
+        [one] => Ok(ObjectKey::new(Kind::Instance, one.clone())),
+        [] => Err(Error::not_found(format!(
+            "volume/{name} is attached to no instance"
+        ))),
+        several => {
+            let names: Vec<String> = several.iter().map(Name::to_string).collect();
+            Err(Error::usage(format!(
+                "volume/{name} is attached to several instances: {}",
+                names.join(", ")
+            ))
+            .hint(format!("kvmctl volumes detach {name} {}", names[0])))
+        }
+    }
+}
+
+/// Gives a volume another size.
+pub(crate) fn resize(ctx: &Ctx, _: Option<Kind>, args: ResizeArgs) -> Result<()> {
+    let key = ObjectKey::new(Kind::Volume, args.volume);
+    ctx.change(vec![key], false, |world, key, reporter| {
+        engine::volumes::resize(world, key, args.size, args.allow_shrink, reporter)
+    })
+}
+
+/// Copies a volume: the same way as `create --from-volume`.
+pub(crate) fn clone(ctx: &Ctx, _: Option<Kind>, args: CloneArgs) -> Result<()> {
+    let original = ctx.world()?.volume(&args.volume)?;
+    let format = args
+        .format
+        .or_else(|| original.status.as_ref().and_then(|s| s.format));
+    let spec = VolumeSpec {
+        size: args.size,
+        format,
+        pool: args.pool,
+        preallocation: None,
+        source: Some(VolumeSource {
+            volume: Some(args.volume),
+            image: None,
+        }),
+    };
+    let options = ApplyOptions {
+        mode: ApplyMode::Create,
+        dry_run: ctx.dry_run(&args.dry_run)?,
+        wait: None,
+        error_unchanged: false,
+    };
+    ctx.apply(vec![volume(args.name, spec).into()], &options)
+}
+
+fn catch_signals() -> Result<()> {
+    Interrupt::install().map_err(|e| Error::failed("cannot catch signals").caused_by(e))
+}
+
+fn tell(ctx: &Ctx, instance: &ObjectKey, name: &Name, applied: &Applied, word: &str) -> Result<()> {
+    ctx.reporter().finished(instance);
+    for note in &applied.notes {
+        ctx.ui().status(note);
+    }
+    let volume = ObjectKey::new(Kind::Volume, name.clone());
+    match applied.outcome {
+        Outcome::Unchanged => ctx.print_outcome(&volume, &format!("already {word} {instance}")),
+        _ => ctx.print_outcome(&volume, &format!("{word} {instance}")),
+    }
+}

@@ -1,0 +1,118 @@
+//! `volumes attach` and `volumes detach`: a changed list of volumes, as an edited manifest has it.
+
+use super::super::options::Applied;
+use super::attach::check;
+use super::change::edit;
+use crate::api::{Name, ObjectKey, Reporter, VolumeAttachment};
+use crate::error::{Error, Result};
+use crate::observe::World;
+use crate::store::VolumeRecord;
+
+/// Attaches a volume to an instance, or does nothing where it has it as is wanted.
+///
+/// # Errors
+/// A conflict where it has it otherwise, or another one has it; as a changed manifest.
+pub fn attach_volume(
+    world: &World,
+    key: &ObjectKey,
+    wish: &VolumeAttachment,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    let volume = world.volume(&wish.name)?;
+    let mut applied = edit(world, key, reporter, |instance, record| {
+        let all = &mut instance.spec.volumes;
+        match all.iter().find(|v| v.name == wish.name) {
+            None => all.push(wish.clone()),
+            Some(same) if same == wish => {}
+            Some(_) => {
+                let name = &wish.name;
+                return Err(Error::conflict(format!(
+                    "volume/{name} is attached to {key} already, in another way"
+                ))
+                .hint(format!("kvmctl volumes detach {name} {}", key.name))
+                .hint(format!("kvmctl edit {key}")));
+            }
+        }
+        check(instance, record)
+    })?;
+    let serial = volume.status.and_then(|s| s.serial).unwrap_or_default();
+    applied
+        .notes
+        .extend(notes(world, key, &wish.name, &serial)?);
+    Ok(applied)
+}
+
+/// What the guest finds it by, and whether it has found it.
+fn notes(world: &World, key: &ObjectKey, name: &Name, serial: &str) -> Result<Vec<String>> {
+    let mut notes = vec![format!(
+        "the guest finds volume/{name} as /dev/disk/by-id/virtio-{serial}"
+    )];
+    let domain = world.host()?.domain(key.name.as_str())?;
+    if !domain.state()?.is_active() {
+        return Ok(notes);
+    }
+    let xml = domain.live()?;
+    let disk = xml.disk_of(serial, "");
+    // A driver that cannot tell is no reason for a warning.
+    let read = disk.map(|d| domain.has_read(&d.target.dev));
+    if let Some(Ok(false)) = read {
+        notes.push(
+            "the guest has not looked at it yet: one that is paused, still boots or has no PCI \
+             hot-plug sees it later"
+                .to_owned(),
+        );
+    }
+    Ok(notes)
+}
+
+/// Detaches a volume from an instance, and waits until the guest has let go of it.
+///
+/// # Errors
+/// `NotFound` where it does not have it; a conflict when the guest refuses; as a changed manifest.
+pub fn detach_volume(
+    world: &World,
+    key: &ObjectKey,
+    name: &Name,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    edit(world, key, reporter, |instance, _| {
+        let all = &mut instance.spec.volumes;
+        let before = all.len();
+        all.retain(|v| v.name != *name);
+        if all.len() < before {
+            return Ok(());
+        }
+        let known: Vec<&str> = all.iter().map(|v| v.name.as_str()).collect();
+        let has = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        let error = Error::not_found(format!("volume/{name} is not attached to {key}"))
+            .caused_by(format!("it has: {has}"));
+        Err(by_hand(world, key, name)?.map_or(error.clone(), |hint| error.hint(hint)))
+    })
+}
+
+/// A volume that was attached with virsh is virsh's to detach.
+fn by_hand(world: &World, key: &ObjectKey, name: &Name) -> Result<Option<String>> {
+    let Some(record) = world.store_for_reading()?.get::<VolumeRecord>(name)? else {
+        return Ok(None);
+    };
+    let Ok(domain) = world.host()?.domain(key.name.as_str()) else {
+        return Ok(None);
+    };
+    let path = format!(
+        "{}/{}",
+        world.host()?.pool(&record.file.pool)?.path()?,
+        record.file.volume
+    );
+    let xml = domain.live()?;
+    let found = xml.disk_of(&record.serial(), &path);
+    Ok(found.map(|d| {
+        format!(
+            "virsh detach-disk {} {} --persistent",
+            key.name, d.target.dev
+        )
+    }))
+}

@@ -1,0 +1,191 @@
+//! Deletes a volume that nobody has and nothing stands on.
+
+use super::super::executor::execute;
+use super::super::options::{Applied, DeleteOptions, DryRun};
+use super::apply::told;
+use super::worker::VolumeWorker;
+use super::{OBJECT_WAIT, in_use, intent_of, note, record_of, sidecar_ref, volume_ref};
+use crate::api::{Kind, ObjectKey, Reporter};
+use crate::error::{Error, Result};
+use crate::observe::World;
+use crate::plan::volume as plan_volume;
+use crate::store::{InstanceRecord, Intent, IntentOp, STORE_WAIT, Store, VolumeRecord};
+
+/// Deletes a volume.
+///
+/// # Errors
+/// `NotFound`; a conflict that names who has it or what stands on it, or for one that is not ours.
+pub(crate) fn delete(
+    world: &World,
+    key: &ObjectKey,
+    options: &DeleteOptions,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    if options.dry_run != DryRun::None {
+        let record = found(world, key)?;
+        refuse_used(world, key, &record)?;
+        return Ok(told(&plan(key, &record), Vec::new()));
+    }
+    let _object = world
+        .store()?
+        .lock_object(Kind::Volume, key.name.as_str(), OBJECT_WAIT)?;
+    delete_locked(world, key, reporter)
+}
+
+/// As [`delete`], for a caller that has locked the volume already.
+pub(super) fn delete_locked(
+    world: &World,
+    key: &ObjectKey,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    let record = found(world, key)?;
+    refuse_used(world, key, &record)?;
+    begin(world, key, &record)?;
+    let plan = plan(key, &record);
+    let worker = VolumeWorker::new(world, record.clone(), key, reporter);
+    execute(&plan, &worker, reporter)?;
+    note(
+        world,
+        &record,
+        "Deleted",
+        "the volume and its data are gone",
+    );
+    Ok(told(&plan, Vec::new()))
+}
+
+fn plan(key: &ObjectKey, record: &VolumeRecord) -> crate::plan::ObjectPlan {
+    plan_volume::delete(key.clone(), volume_ref(&record.file), sidecar_ref(record))
+}
+
+fn found(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {
+    if let Some(record) = record_of(world, &key.name)? {
+        return Ok(record);
+    }
+    if let Some(intent) = intent_of(world, &key.name)? {
+        // Its record was never written, or is gone already; the intent names the files.
+        if let Some(record) = of_intent(&intent) {
+            return Ok(record);
+        }
+    }
+    let foreign = world.volume(&key.name)?;
+    let status = foreign.status.unwrap_or_default();
+    Err(
+        Error::conflict(format!("{key} is not managed by kvmctl")).hint(format!(
+            "virsh vol-delete {} --pool {}",
+            status.volume.unwrap_or_default(),
+            status.pool.unwrap_or_default()
+        )),
+    )
+}
+
+fn of_intent(intent: &Intent) -> Option<VolumeRecord> {
+    let file = intent.files.first()?.clone();
+    let raw = file.volume.ends_with(".raw");
+    Some(VolumeRecord {
+        name: intent.name.clone(),
+        uid: intent.uid,
+        labels: Default::default(),
+        annotations: Default::default(),
+        generation: 1,
+        created: intent.started,
+        format: match raw {
+            true => crate::api::DiskFormat::Raw,
+            false => crate::api::DiskFormat::Qcow2,
+        },
+        file,
+        spec: Default::default(),
+    })
+}
+
+/// What a domain has, and what another volume stands on, stays.
+fn refuse_used(world: &World, key: &ObjectKey, record: &VolumeRecord) -> Result<()> {
+    let pool = match world.host()?.pool(&record.file.pool) {
+        Ok(pool) if pool.is_active()? => pool,
+        Ok(_) => {
+            return Err(Error::conflict(format!(
+                "storage pool {:?}, in which {key} lies, is not active",
+                record.file.pool
+            ))
+            .hint(format!("virsh pool-start {}", record.file.pool)));
+        }
+        // With the pool everything in it is gone.
+        Err(e) if e.is_not_found() => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    let wanted = wanted_by(world.store_for_reading()?, record)?;
+    if !wanted.is_empty() {
+        let hints = wanted
+            .iter()
+            .map(|i| format!("kvmctl volumes detach {} {i}", key.name));
+        let users: Vec<String> = wanted.iter().map(|i| format!("instance/{i}")).collect();
+        return Err(hints.fold(in_use(key, &users), Error::hint));
+    }
+    let Some(volume) = pool.find_volume(&record.file.volume)? else {
+        return Ok(());
+    };
+    let path = volume.path()?;
+    let uses = world.disk_uses()?;
+    let users: Vec<_> = uses.iter().filter(|u| u.path == path).collect();
+    if let Some(first) = users.first() {
+        let names: Vec<String> = users
+            .iter()
+            .map(|u| format!("domain {:?} ({})", u.at.domain, u.at.target))
+            .collect();
+        let (domain, target) = (&first.at.domain, &first.at.target);
+        return Err(
+            in_use(key, &names).hint(format!("virsh detach-disk {domain} {target} --config"))
+        );
+    }
+    refuse_base(world, key, &path)
+}
+
+/// Names of the instances that ask for a volume.
+fn wanted_by(store: &Store, record: &VolumeRecord) -> Result<Vec<String>> {
+    let instances: Vec<InstanceRecord> = store.all()?;
+    let asking = instances
+        .into_iter()
+        .filter(|i| i.spec.volumes.iter().any(|v| v.name == record.name));
+    Ok(asking.map(|i| i.name.to_string()).collect())
+}
+
+fn refuse_base(world: &World, key: &ObjectKey, path: &str) -> Result<()> {
+    let mut users = Vec::new();
+    for pool in world.host()?.pools()? {
+        if !pool.is_active()? {
+            continue;
+        }
+        for volume in pool.volumes()? {
+            match volume.backing_path() {
+                Ok(Some(base)) if base == path => users.push(format!("volume {}", volume.name)),
+                Err(e) if !e.is_not_found() => return Err(e.into()),
+                _ => {}
+            }
+        }
+    }
+    match users.is_empty() {
+        true => Ok(()),
+        false => Err(in_use(key, &users)),
+    }
+}
+
+/// Writes down that it is to go, unless an instance has come to ask for it.
+fn begin(world: &World, key: &ObjectKey, record: &VolumeRecord) -> Result<()> {
+    let store = world.store()?;
+    let _lock = store.lock(STORE_WAIT)?;
+    let wanted = wanted_by(store, record)?;
+    if !wanted.is_empty() {
+        return Err(in_use(key, &wanted));
+    }
+    let mut intent = Intent::new(
+        IntentOp::Delete,
+        Kind::Volume,
+        record.name.clone(),
+        record.uid,
+    );
+    let sidecar = crate::store::FileRecord {
+        pool: record.file.pool.clone(),
+        volume: record.sidecar(),
+    };
+    intent.files = vec![record.file.clone(), sidecar];
+    Ok(store.put(&intent)?)
+}

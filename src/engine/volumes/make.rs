@@ -1,0 +1,167 @@
+//! What a new volume comes to: where it lies, what it begins as, whether there is room.
+
+use crate::api::{DiskFormat, ObjectKey, Preallocation, Quantity, Uid, VolumeSource, VolumeSpec};
+use crate::error::{Error, Result};
+use crate::libvirt::Pool;
+use crate::observe::World;
+use crate::plan::instance::VolumeRef;
+use crate::plan::volume::{NewVolume, Source};
+use crate::store::{FileRecord, VolumeRecord};
+
+/// A new volume, with everything it refers to looked up.
+pub(super) struct Made {
+    /// What is to be made.
+    pub(super) new: NewVolume,
+    /// Where.
+    pub(super) file: FileRecord,
+    /// What a person should know besides.
+    pub(super) notes: Vec<String>,
+}
+
+/// Looks everything up. Nothing is changed.
+///
+/// # Errors
+/// Usage for what does not exist or does not fit; a conflict for a source that is being written to.
+pub(super) fn prepare(world: &World, key: &ObjectKey, spec: &VolumeSpec, uid: Uid) -> Result<Made> {
+    let pool_name = spec.pool.as_ref().unwrap_or(&world.settings().pool);
+    let pool = pool(world, pool_name)?;
+    let format = spec.format.unwrap_or(DiskFormat::Qcow2);
+    let (source, least) = match &spec.source {
+        None => (Source::Empty, None),
+        Some(from) => source(world, from, format)?,
+    };
+    if let (Some(least), Some(size)) = (least, spec.size)
+        && size < least
+    {
+        return Err(Error::usage(format!(
+            "spec.size: {size} is less than the {least} of its source"
+        )));
+    }
+    let file = FileRecord {
+        pool: pool_name.clone(),
+        volume: format!("{}.{}.{format}", key.name, uid.short()),
+    };
+    let new = NewVolume {
+        volume: VolumeRef {
+            pool: file.pool.clone(),
+            name: file.volume.clone(),
+        },
+        format,
+        capacity: spec.size.or(least),
+        preallocation: spec.preallocation.unwrap_or(Preallocation::Off),
+        source,
+    };
+    let notes = room(&pool, &new)?;
+    Ok(Made { new, file, notes })
+}
+
+/// Looks up a pool that volumes can be made in: one of files.
+///
+/// # Errors
+/// Usage with the candidates; a conflict for one that is not active.
+pub(super) fn pool(world: &World, name: &str) -> Result<Pool> {
+    let host = world.host()?;
+    let pool = match host.pool(name) {
+        Ok(pool) => pool,
+        Err(e) if e.is_not_found() => {
+            let known: Vec<String> = host.pools()?.into_iter().map(|p| p.name).collect();
+            return Err(Error::usage(format!("there is no storage pool {name:?}"))
+                .caused_by(format!("known: {}", known.join(", ")))
+                .hint("kvmctl setup"));
+        }
+        Err(e) => return Err(e.into()),
+    };
+    if !pool.is_active()? {
+        return Err(
+            Error::conflict(format!("storage pool {name:?} is not active"))
+                .hint(format!("virsh pool-start {name}")),
+        );
+    }
+    let kind = pool.definition()?.kind;
+    if !matches!(kind.as_str(), "dir" | "fs" | "netfs") {
+        return Err(Error::usage(format!(
+            "storage pool {name:?} is of type {kind}: kvmctl makes volumes in pools of files"
+        ))
+        .caused_by("those are of type dir, fs and netfs"));
+    }
+    Ok(pool)
+}
+
+/// Looks up what a volume begins as, and how large it is at least.
+fn source(
+    world: &World,
+    from: &VolumeSource,
+    format: DiskFormat,
+) -> Result<(Source, Option<Quantity>)> {
+    match (&from.volume, &from.image) {
+        (Some(name), _) => {
+            let record = world
+                .store_for_reading()?
+                .get::<VolumeRecord>(name)?
+                .ok_or_else(|| {
+                    Error::usage(format!("there is no volume {:?}", name.as_str()))
+                        .hint("kvmctl volumes list")
+                })?;
+            let original = world.volume(name)?;
+            let status = original.status.unwrap_or_default();
+            let busy = status.attached_to.iter().find(|u| u.running);
+            if let Some(busy) = busy {
+                return Err(Error::conflict(format!(
+                    "volume/{name} is attached to instance/{}, which runs and may be writing to it",
+                    busy.domain
+                ))
+                .hint(format!("kvmctl instances stop {}", busy.domain))
+                .hint(format!("kvmctl volumes detach {name} {}", busy.domain)));
+            }
+            let copy = Source::Copy {
+                volume: super::volume_ref(&record.file),
+                format: record.format,
+            };
+            Ok((copy, status.capacity))
+        }
+        (None, Some(image)) => {
+            let stored = super::super::images::present(world, image)?.ok_or_else(|| {
+                Error::usage(format!("image {image:?} is not in the pool"))
+                    .hint(format!("kvmctl images pull {image}"))
+            })?;
+            let (pool, name) = (stored.pool.clone(), stored.image.volume().to_string());
+            let base_format = stored.image.format;
+            let size = Some(stored.image.virtual_size);
+            if format == DiskFormat::Raw {
+                let volume = VolumeRef { pool, name };
+                let format = base_format;
+                return Ok((Source::Copy { volume, format }, size));
+            }
+            let base = world.host()?.pool(&pool)?.volume(&name)?.path()?;
+            let format = base_format;
+            Ok((Source::Overlay { base, format }, size))
+        }
+        (None, None) => Err(Error::usage("spec.source: names one of volume and image")),
+    }
+}
+
+/// Checks that what is taken at once is there, and says when more is promised than there is.
+fn room(pool: &Pool, new: &NewVolume) -> Result<Vec<String>> {
+    let available = pool.info()?.available;
+    let wanted = new.capacity.map_or(0, Quantity::bytes);
+    let free = format!("{:.1}Gi", available as f64 / f64::from(1 << 30));
+    if wanted <= available {
+        return Ok(Vec::new());
+    }
+    let capacity = Quantity::from_bytes(wanted).map_or(String::new(), |q| q.to_string());
+    let at_once = matches!(
+        new.preallocation,
+        Preallocation::Falloc | Preallocation::Full
+    );
+    if at_once {
+        return Err(Error::failed(format!(
+            "pool {:?} has no room for {capacity}: {free} is free",
+            pool.name
+        ))
+        .hint("--preallocation off takes room only as the volume is written to"));
+    }
+    Ok(vec![format!(
+        "over-committed: it may grow to {capacity}, and {free} is free in pool {:?}",
+        pool.name
+    )])
+}

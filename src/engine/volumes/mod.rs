@@ -1,0 +1,116 @@
+//! Volumes: what their steps do to the world, and the operations that plan and run them.
+//!
+//! A volume is a file of a pool with its identity in the name, and a sidecar beside it that says what
+//! it is; the sidecar is written last, so that a file without one is the rest of a making that was
+//! cut off. Whoever has a volume says so in his own record: nothing of it is written here.
+
+mod apply;
+mod delete;
+mod make;
+mod resize;
+mod worker;
+
+pub(super) use apply::apply;
+pub(super) use delete::delete;
+pub use resize::resize;
+
+use crate::api::{Kind, Name, ObjectKey, Reporter};
+use crate::error::{Error, Result};
+use crate::observe::World;
+use crate::plan::instance::VolumeRef;
+use crate::store::{
+    Event, EventType, FileRecord, InstanceRecord, Intent, IntentOp, STORE_WAIT, VolumeRecord,
+};
+
+use super::options::DeleteOptions;
+
+/// How long to wait for another run that works on the same volume.
+const OBJECT_WAIT: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Finishes what a killed run began: half made volumes go, since nobody has had them yet.
+///
+/// # Errors
+/// What libvirt or the store refuses.
+pub(super) fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<String> {
+    let key = ObjectKey::new(Kind::Volume, intent.name.clone());
+    match intent.op {
+        IntentOp::Update => resize::finish(world, &key, reporter).map(|()| "configured".to_owned()),
+        _ => {
+            delete(world, &key, &DeleteOptions::default(), reporter)?;
+            Ok("deleted".to_owned())
+        }
+    }
+}
+
+/// Returns what was begun on a volume and has not ended.
+fn intent_of(world: &World, name: &Name) -> Result<Option<Intent>> {
+    let intents: Vec<Intent> = world.store_for_reading()?.all()?;
+    let of_it = |i: &Intent| i.kind == Kind::Volume && i.name == *name;
+    Ok(intents.into_iter().find(of_it))
+}
+
+fn record_of(world: &World, name: &Name) -> Result<Option<VolumeRecord>> {
+    Ok(world.store_for_reading()?.get::<VolumeRecord>(name)?)
+}
+
+/// Writes down what is about to be done, before anything is.
+fn begin(world: &World, record: &VolumeRecord, op: IntentOp) -> Result<()> {
+    let mut intent = Intent::new(op, Kind::Volume, record.name.clone(), record.uid);
+    let sidecar = FileRecord {
+        pool: record.file.pool.clone(),
+        volume: record.sidecar(),
+    };
+    intent.files = vec![record.file.clone(), sidecar];
+    let store = world.store()?;
+    let _lock = store.lock(STORE_WAIT)?;
+    store.put(&intent)?;
+    Ok(store.put(record)?)
+}
+
+fn volume_ref(file: &FileRecord) -> VolumeRef {
+    VolumeRef {
+        pool: file.pool.clone(),
+        name: file.volume.clone(),
+    }
+}
+
+fn sidecar_ref(record: &VolumeRecord) -> VolumeRef {
+    VolumeRef {
+        pool: record.file.pool.clone(),
+        name: record.sidecar(),
+    }
+}
+
+/// Writes an event; one that cannot be written is no reason to fail.
+fn note(world: &World, record: &VolumeRecord, reason: &str, message: &str) {
+    let event = Event::new(
+        EventType::Normal,
+        Kind::Volume,
+        record.name.as_str(),
+        Some(record.uid),
+        reason,
+        message,
+    );
+    let written = world.store().and_then(|s| Ok(s.record_event(&event)?));
+    if let Err(error) = written {
+        tracing::warn!(target: "store", "cannot write the event: {error}");
+    }
+}
+
+/// Words that somebody has a volume.
+fn in_use(key: &ObjectKey, users: &[String]) -> Error {
+    Error::conflict(format!("{key} is used by {}", users.join(", ")))
+}
+
+/// Returns the instances that ask for a volume.
+///
+/// # Errors
+/// `NotFound` for a volume that does not exist.
+pub fn holders(world: &World, name: &Name) -> Result<Vec<Name>> {
+    world.volume(name)?;
+    let instances: Vec<InstanceRecord> = world.store_for_reading()?.all()?;
+    let asking = instances
+        .into_iter()
+        .filter(|i| i.spec.volumes.iter().any(|v| v.name == *name));
+    Ok(asking.map(|i| i.name).collect())
+}

@@ -1,0 +1,297 @@
+//! What the steps of a volume do to the world. Every step is idempotent and finds its files by names
+//! that carry the identity.
+
+use crate::api::{DiskFormat, ObjectKey, Preallocation, Quantity, Reporter};
+use crate::engine::Interrupt;
+use crate::engine::executor::Worker;
+use crate::error::{Error, Result};
+use crate::libvirt::xml::volume::VolumeXml;
+use crate::libvirt::{LibvirtError, Pool, Volume};
+use crate::observe::World;
+use crate::plan::Step as AnyStep;
+use crate::plan::instance::VolumeRef;
+use crate::plan::volume::{NewVolume, Source, Step};
+use crate::store::{Intent, STORE_WAIT, VolumeRecord};
+
+/// Does the steps of one volume.
+pub(super) struct VolumeWorker<'w> {
+    world: &'w World,
+    record: VolumeRecord,
+    key: ObjectKey,
+    reporter: &'w dyn Reporter,
+}
+
+impl<'w> VolumeWorker<'w> {
+    /// Makes a worker.
+    pub(super) fn new(
+        world: &'w World,
+        record: VolumeRecord,
+        key: &ObjectKey,
+        reporter: &'w dyn Reporter,
+    ) -> Self {
+        Self {
+            world,
+            record,
+            key: key.clone(),
+            reporter,
+        }
+    }
+
+    fn pool(&self, name: &str) -> Result<Pool> {
+        Ok(self.world.host()?.pool(name)?)
+    }
+
+    fn step(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::Create(new) => self.create(new),
+            Step::Record => self.record(),
+            Step::Resize {
+                volume,
+                capacity,
+                shrink,
+            } => self.resize(volume, *capacity, *shrink),
+            Step::Delete(volume) => self.delete(volume),
+            Step::Forget => self.forget(),
+        }
+    }
+
+    /// Makes the file; one of its name was made by an earlier run, and nobody has had it yet.
+    fn create(&self, new: &NewVolume) -> Result<()> {
+        self.delete(&new.volume)?;
+        let pool = self.pool(&new.volume.pool)?;
+        let name = new.volume.name.as_str();
+        let capacity = new.capacity.map_or(0, Quantity::bytes);
+        match &new.source {
+            Source::Empty => self.create_empty(&pool, new, capacity),
+            Source::Overlay { base, format } => {
+                let base = std::path::Path::new(base);
+                pool.create_volume(&VolumeXml::overlay(name, capacity, base, format.as_str()))?;
+                Ok(())
+            }
+            Source::Copy { volume, format } => {
+                let made = self.copy(&pool, new, volume, *format)?;
+                let has = match new.format {
+                    DiskFormat::Raw => made.length()?,
+                    DiskFormat::Qcow2 => made.info()?.capacity,
+                };
+                match has {
+                    has if has < capacity => self.grow(&made, new.format, capacity),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn create_empty(&self, pool: &Pool, new: &NewVolume, capacity: u64) -> Result<()> {
+        let mut xml = VolumeXml::empty(&new.volume.name, new.format.as_str(), capacity);
+        match new.preallocation {
+            Preallocation::Off => pool.create_volume(&xml)?,
+            Preallocation::Metadata => pool.create_preallocated(&xml)?,
+            Preallocation::Falloc => {
+                xml = xml.with_allocation(capacity);
+                match new.format {
+                    DiskFormat::Qcow2 => pool.create_preallocated(&xml)?,
+                    DiskFormat::Raw => pool.create_volume(&xml)?,
+                }
+            }
+            Preallocation::Full => {
+                let made = pool.create_volume(&xml)?;
+                let mut zeroes = std::io::repeat(0);
+                self.fill(&made, &mut zeroes, capacity, "writing zeroes")?;
+                made
+            }
+        };
+        Ok(())
+    }
+
+    /// Copies through the daemon, which knows holes; but only where it takes the original for what it
+    /// was made as. A guest can write any header on a raw disk.
+    fn copy(
+        &self,
+        pool: &Pool,
+        new: &NewVolume,
+        original: &VolumeRef,
+        format: DiskFormat,
+    ) -> Result<Volume> {
+        let source_pool = self.pool(&original.pool)?;
+        source_pool.refresh()?;
+        let source = source_pool.volume(&original.name)?;
+        let definition = source.definition()?;
+        let name = new.volume.name.as_str();
+        if definition.format() == Some(format.as_str()) {
+            let xml = VolumeXml::empty(name, new.format.as_str(), size_of(&definition));
+            self.reporter
+                .phase(&self.key, &format!("copying {}", original.name));
+            return Ok(pool.copy_volume(&xml, &source)?);
+        }
+        if (format, new.format) != (DiskFormat::Raw, DiskFormat::Raw) {
+            return Err(Error::conflict(format!(
+                "{} was made as {format}, and what is in it looks like {}",
+                original.name,
+                definition.format().unwrap_or("something else")
+            ))
+            .caused_by("a guest may have written that header; it is not followed")
+            .hint("copy it to a volume of format raw"));
+        }
+        self.copy_bytes(pool, name, &source)
+    }
+
+    /// Copies byte by byte, looking at none of them.
+    fn copy_bytes(&self, pool: &Pool, name: &str, source: &Volume) -> Result<Volume> {
+        let size = source.length()?;
+        let made = pool.create_volume(&VolumeXml::empty(name, "raw", size))?;
+        let (mut reader, mut writer) =
+            std::io::pipe().map_err(|e| Error::failed("cannot open a pipe").caused_by(e))?;
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || source.download(&mut writer, 0, 0));
+            let written = self.fill(&made, &mut reader, size, "copying");
+            // The other side ends when nobody listens any more.
+            drop(reader);
+            let read = reading.join().unwrap_or(Ok(0));
+            written?;
+            read?;
+            Ok(made)
+        })
+    }
+
+    fn fill(
+        &self,
+        volume: &Volume,
+        source: &mut dyn std::io::Read,
+        size: u64,
+        label: &str,
+    ) -> Result<()> {
+        let flag = Interrupt::flag();
+        let filled = volume.upload(source, size, &mut |done| {
+            self.reporter.progress(&self.key, label, done, Some(size));
+            !flag.load(std::sync::atomic::Ordering::Relaxed)
+        });
+        if filled.is_err() {
+            crate::engine::interrupted()?;
+        }
+        Ok(filled?)
+    }
+
+    fn resize(&self, volume: &VolumeRef, capacity: Quantity, shrink: bool) -> Result<()> {
+        let found = self.pool(&volume.pool)?.volume(&volume.name)?;
+        let path = found.path()?;
+        let running: Vec<_> = self
+            .world
+            .disk_uses()?
+            .into_iter()
+            .filter(|u| u.at.running && u.path == path)
+            .collect();
+        for at in &running {
+            let domain = self.world.host()?.domain_by_uid(at.domain_uid)?;
+            domain.block_resize(&at.at.target, capacity.bytes())?;
+        }
+        if !running.is_empty() {
+            return Ok(());
+        }
+        match shrink {
+            true => self.shrink(&found, capacity.bytes()),
+            false => self.grow(&found, self.record.format, capacity.bytes()),
+        }
+    }
+
+    /// The daemon resizes what it takes a file for; a raw one is written to instead, at its new end.
+    fn grow(&self, volume: &Volume, format: DiskFormat, bytes: u64) -> Result<()> {
+        match format {
+            DiskFormat::Raw => Ok(volume.extend_raw(bytes)?),
+            DiskFormat::Qcow2 => Ok(volume.resize(bytes)?),
+        }
+    }
+
+    fn shrink(&self, volume: &Volume, bytes: u64) -> Result<()> {
+        let definition = volume.definition()?;
+        if definition.format() != Some(self.record.format.as_str()) {
+            return Err(Error::conflict(format!(
+                "{} was made as {}, and what is in it looks like {}",
+                volume.name,
+                self.record.format,
+                definition.format().unwrap_or("something else")
+            ))
+            .caused_by("a guest may have written that header; it is not followed"));
+        }
+        Ok(volume.shrink(bytes)?)
+    }
+
+    fn delete(&self, volume: &VolumeRef) -> Result<()> {
+        let pool = match self.world.host()?.pool(&volume.pool) {
+            Ok(pool) => pool,
+            Err(e) => return absent_is_fine(Err(e)),
+        };
+        match pool.find_volume(&volume.name)? {
+            Some(found) => absent_is_fine(found.delete()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the sidecar and the record, then ends the intent.
+    ///
+    /// # Errors
+    /// What libvirt or the store refuses.
+    pub(super) fn record(&self) -> Result<()> {
+        let name = self.record.sidecar();
+        let text = serde_json::to_vec_pretty(&self.record)
+            .map_err(|e| Error::failed("cannot write the volume's record").caused_by(e))?;
+        let pool = self.pool(&self.record.file.pool)?;
+        if let Some(old) = pool.find_volume(&name)? {
+            old.delete()?;
+        }
+        let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let volume = pool.create_volume(&VolumeXml::empty(&name, "raw", size))?;
+        volume.upload(&mut text.as_slice(), size, &mut |_| true)?;
+        let store = self.world.store()?;
+        let _lock = store.lock(STORE_WAIT)?;
+        store.put(&self.record)?;
+        store.remove::<Intent>(&self.record.uid)?;
+        Ok(())
+    }
+
+    /// Removes the record and ends the intent.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub(super) fn forget(&self) -> Result<()> {
+        let store = self.world.store()?;
+        let _lock = store.lock(STORE_WAIT)?;
+        let record = store.get::<VolumeRecord>(&self.record.name)?;
+        if record.is_some_and(|r| r.uid == self.record.uid) {
+            store.remove::<VolumeRecord>(&self.record.name)?;
+        }
+        store.remove::<Intent>(&self.record.uid)?;
+        Ok(())
+    }
+}
+
+impl Worker for VolumeWorker<'_> {
+    fn run(&self, step: &AnyStep) -> Result<()> {
+        match step {
+            AnyStep::Volume(step) => self.step(step),
+            other => Err(Error::failed(format!(
+                "not a step of a volume: {}",
+                other.describe()
+            ))),
+        }
+    }
+
+    fn undo(&self, step: &AnyStep) -> Result<()> {
+        match step {
+            AnyStep::Volume(Step::Create(new)) => self.delete(&new.volume),
+            AnyStep::Volume(Step::Record) => self.delete(&super::sidecar_ref(&self.record)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn size_of(definition: &VolumeXml) -> u64 {
+    definition.capacity.in_bytes("bytes").unwrap_or(0)
+}
+
+fn absent_is_fine(result: std::result::Result<(), LibvirtError>) -> Result<()> {
+    match result {
+        Err(e) if !e.is_not_found() => Err(e.into()),
+        _ => Ok(()),
+    }
+}
