@@ -33,6 +33,7 @@ mod logs;
 mod net;
 mod networks;
 mod patch;
+mod pools;
 mod port;
 mod prompt;
 mod reconcile;

@@ -6,7 +6,8 @@ use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
     doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs, net,
-    networks, patch, port, reconcile, seed, setup, ssh, store, top, types, version, volumes, wait,
+    networks, patch, pools, port, reconcile, seed, setup, ssh, store, top, types, version, volumes,
+    wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -181,6 +182,12 @@ pub(crate) const VERBS: &[Verb] = &[
         "kvmctl volumes detach data web\nkvmctl volumes detach data"),
     verb!("clone", Basic, VOLUME, root: false, volumes::CloneArgs, volumes::clone,
         "Copy a volume", "kvmctl volumes clone data data-2"),
+    verb!("import", Basic, VOLUME, root: false, volumes::ImportArgs, volumes::import,
+        "Take a file, or a file from a URL, as a volume",
+        "kvmctl volumes import disk.qcow2 --name data\nkvmctl volumes import fs.img --name data --format raw"),
+    verb!("export", Basic, VOLUME, root: false, volumes::ExportArgs, volumes::export,
+        "Write a volume to a file that stands alone",
+        "kvmctl volumes export data data.qcow2 --compress"),
     verb!("pull", Basic, IMAGE, root: false, images::PullArgs, images::pull,
         "Download an image of the catalogue, or from a URL", "kvmctl images pull debian-12"),
     verb!("import", Basic, IMAGE, root: false, images::ImportArgs, images::import,
@@ -232,6 +239,8 @@ pub(crate) const VERBS: &[Verb] = &[
         "Finish what was interrupted", "kvmctl reconcile --check"),
     verb!("config", Host, sub config::ConfigCommand, config::run,
         "Contexts: which libvirt, pool and network to work with", "kvmctl config get-contexts"),
+    verb!("pools", Host, sub pools::PoolsCommand, pools::run,
+        "Storage pools: where volumes lie", "kvmctl pools list\nkvmctl pools describe default"),
     verb!("store", Host, sub store::StoreCommand, store::run,
         "kvmctl's own files", "kvmctl store rebuild"),
     verb!("api-resources", Host, Nouns::None, root: true, api_resources::Args, api_resources::run,

@@ -1,4 +1,6 @@
-//! `volumes attach`, `detach`, `resize`, `clone`.
+//! `volumes attach`, `detach`, `resize`, `clone`, `import`, `export`.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -10,6 +12,7 @@ use crate::api::{
     CacheMode, DiscardMode, DiskFormat, IoMode, Kind, Name, ObjectKey, Quantity, VolumeAttachment,
     VolumeSource, VolumeSpec,
 };
+use crate::engine::volumes::{ExportRequest, ImportRequest};
 use crate::engine::{self, Applied, ApplyMode, ApplyOptions, Interrupt};
 use crate::error::{Error, Result};
 use crate::plan::Outcome;
@@ -85,6 +88,95 @@ pub(crate) struct CloneArgs {
     pool: Option<String>,
     #[command(flatten)]
     dry_run: DryRunArgs,
+}
+
+/// What to take in.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ImportArgs {
+    /// The file or URL: qcow2 or raw
+    #[arg(value_name = "FILE|URL")]
+    source: String,
+    /// Name of the volume
+    #[arg(long, value_name = "NAME")]
+    name: Name,
+    /// What the file is; raw takes any bytes as they are
+    #[arg(long, value_name = "FORMAT", value_parser = disk_format)]
+    format: Option<DiskFormat>,
+    /// Size of the volume, where it is to be larger than the file's disk
+    #[arg(long, value_name = "SIZE")]
+    size: Option<Quantity>,
+    /// Storage pool
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
+    /// SHA-256 that the file must have
+    #[arg(long, value_name = "HEX")]
+    checksum: Option<String>,
+    /// Take a URL without a checksum
+    #[arg(long)]
+    insecure_no_checksum: bool,
+    /// Allow plain http
+    #[arg(long)]
+    allow_http: bool,
+    /// Take a disk that is larger than the free space of the pool
+    #[arg(long)]
+    sparse: bool,
+}
+
+/// What to write, and where.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ExportArgs {
+    /// Volume
+    #[arg(value_name = "VOLUME")]
+    volume: Name,
+    /// File to write
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Format of the file: qcow2 or raw; the volume's when nothing is said
+    #[arg(long, value_name = "FORMAT", value_parser = disk_format)]
+    format: Option<DiskFormat>,
+    /// Compress it with zstd (qcow2)
+    #[arg(long)]
+    compress: bool,
+    /// Replace a file that is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Takes a file as a volume.
+pub(crate) fn import(ctx: &Ctx, _: Option<Kind>, args: ImportArgs) -> Result<()> {
+    let request = ImportRequest {
+        source: args.source,
+        name: args.name,
+        format: args.format,
+        size: args.size,
+        pool: args.pool,
+        checksum: args.checksum,
+        without_checksum: args.insecure_no_checksum,
+        allow_http: args.allow_http,
+        sparse: args.sparse,
+    };
+    catch_signals()?;
+    let reporter = ctx.reporter();
+    let key = engine::volumes::import(ctx.world()?, &request, reporter.as_ref())?;
+    reporter.finished(&key);
+    ctx.print_outcome(&key, "imported")
+}
+
+/// Writes a volume to a file.
+pub(crate) fn export(ctx: &Ctx, _: Option<Kind>, args: ExportArgs) -> Result<()> {
+    let key = ObjectKey::new(Kind::Volume, args.volume);
+    let request = ExportRequest {
+        file: args.file,
+        format: args.format,
+        compress: args.compress,
+        overwrite: args.overwrite,
+    };
+    catch_signals()?;
+    let reporter = ctx.reporter();
+    engine::volumes::export(ctx.world()?, &key, &request, reporter.as_ref())?;
+    reporter.finished(&key);
+    let file = request.file.display();
+    ctx.print_outcome(&key, &format!("exported to {file}"))
 }
 
 /// Attaches a volume to an instance.

@@ -50,7 +50,7 @@ impl Limits {
         }
     }
 
-    const fn check(&self, virtual_size: u64) -> Result<(), ImageError> {
+    pub(super) const fn check(&self, virtual_size: u64) -> Result<(), ImageError> {
         let limit = self.max_virtual_size;
         if virtual_size > limit {
             return Err(ImageError::TooLarge {

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::ioctl_ficlone;
 
+use crate::api::{DiskFormat, Quantity};
+
 use super::digest::{Hasher, Sha256};
 use super::error::ImageError;
 use super::header::{self, Inspected, Limits};
@@ -90,6 +92,44 @@ pub fn stage(
         walk.copy(source, &mut copy)?
     };
     finish(copy, sha256, limits)
+}
+
+/// Copies `source` as the bytes of a raw disk, whatever they are: nobody will ever look for a format
+/// in them. The copy is filled up to whole sectors.
+///
+/// # Errors
+/// [`ImageError::Empty`], `TooLarge`, `DoesNotFit`; `Io`, of kind `Interrupted` after `stop`.
+pub fn stage_raw(
+    source: &mut File,
+    dir: &Path,
+    limits: &Limits,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Staged, ImageError> {
+    let length = source.metadata().map_err(failed("read"))?.len();
+    let size = length.next_multiple_of(512);
+    let quantity = Quantity::from_bytes(size).ok_or(ImageError::Empty)?;
+    limits.check(size)?;
+    let mut copy = tempfile::tempfile_in(dir).map_err(failed("copy"))?;
+    let walk = Walk {
+        total: length,
+        stop,
+        progress,
+    };
+    source.seek(SeekFrom::Start(0)).map_err(failed("read"))?;
+    let sha256 = walk.copy(source, &mut copy)?;
+    copy.set_len(size).map_err(failed("copy"))?;
+    Ok(Staged {
+        file: copy,
+        inspected: Inspected {
+            format: DiskFormat::Raw,
+            virtual_size: quantity,
+            size: quantity,
+            qcow2: None,
+            partitions: None,
+        },
+        sha256,
+    })
 }
 
 /// Checks a file that is already private to us, such as one that [`super::download`] has just

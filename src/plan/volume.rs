@@ -55,6 +55,11 @@ pub enum Source {
         /// Format of the base.
         format: DiskFormat,
     },
+    /// The content of a file of the user's, checked and so many bytes long.
+    File {
+        /// Its length.
+        bytes: u64,
+    },
     /// A copy.
     Copy {
         /// The original.
@@ -79,9 +84,9 @@ pub fn change(key: ObjectKey, resize: Option<Step>) -> ObjectPlan {
 
 /// Plans the deletion of a volume. The sidecar goes last, so that what is left of an interrupted
 /// deletion is still known for what it was.
-pub fn delete(key: ObjectKey, file: VolumeRef, sidecar: VolumeRef) -> ObjectPlan {
+pub fn delete(key: ObjectKey, file: VolumeRef, rest: VolumeRef, sidecar: VolumeRef) -> ObjectPlan {
     let stages = vec![
-        vec![Step::Delete(file)],
+        vec![Step::Delete(file), Step::Delete(rest)],
         vec![Step::Delete(sidecar)],
         vec![Step::Forget],
     ];
@@ -139,6 +144,7 @@ impl NewVolume {
         let size = self.capacity.map(|c| format!(" ({c})")).unwrap_or_default();
         match &self.source {
             Source::Empty => format!("create {name}{size}"),
+            Source::File { .. } => format!("upload {name}{size}"),
             Source::Overlay { base, .. } => format!("create {name}{size} on {base}"),
             Source::Copy { volume, .. } => format!("copy {} to {name}{size}", volume.name),
         }
@@ -151,6 +157,7 @@ impl NewVolume {
             Source::Copy { volume, .. } => {
                 vec!["vol-clone", &volume.name, name, "--pool", &volume.pool]
             }
+            Source::File { .. } => vec!["vol-upload", name, "FILE", "--pool", pool],
             _ => vec!["vol-create-as", pool, name, &bytes, "--format", format],
         };
         if let Source::Overlay { base, format } = &self.source {

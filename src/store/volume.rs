@@ -48,6 +48,11 @@ impl VolumeRecord {
         format!("{}.json", self.file.volume)
     }
 
+    /// Returns the name of the stand-alone copy that an export may need for a while.
+    pub fn copy_for_export(&self) -> String {
+        format!("{}.export", self.file.volume)
+    }
+
     /// Returns the serial that guests see.
     pub fn serial(&self) -> String {
         disk_serial(self.uid)

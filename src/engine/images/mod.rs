@@ -72,7 +72,7 @@ pub fn architecture(world: &World) -> Result<Architecture> {
     })
 }
 
-fn limits(pool: &Pool, sparse: bool) -> Result<Limits> {
+pub(in crate::engine) fn limits(pool: &Pool, sparse: bool) -> Result<Limits> {
     Ok(if sparse {
         Limits::default()
     } else {
@@ -80,7 +80,7 @@ fn limits(pool: &Pool, sparse: bool) -> Result<Limits> {
     })
 }
 
-fn checksum(hex: &str) -> Result<Checksum> {
+pub(in crate::engine) fn checksum(hex: &str) -> Result<Checksum> {
     let algorithm = if hex.len() == 128 {
         Algorithm::Sha512
     } else {
@@ -89,7 +89,7 @@ fn checksum(hex: &str) -> Result<Checksum> {
     Checksum::new(algorithm, hex).map_err(|e| Error::usage(e.to_string()))
 }
 
-fn private_dir(dir: &Path) -> Result<PathBuf> {
+pub(in crate::engine) fn private_dir(dir: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -100,7 +100,7 @@ fn private_dir(dir: &Path) -> Result<PathBuf> {
 }
 
 /// A copy that was stopped by a signal ends as the signal does.
-fn or_signal<E: Into<Error>>(error: E) -> Error {
+pub(in crate::engine) fn or_signal<E: Into<Error>>(error: E) -> Error {
     match interrupted() {
         Err(signal) => signal,
         Ok(()) => error.into(),

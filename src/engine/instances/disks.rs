@@ -1,13 +1,15 @@
 //! What a domain's disks are beside the files that kvmctl made: overlays of snapshots taken by hand,
 //! and disks that somebody attached.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::api::Name;
 use crate::error::Result;
 use crate::libvirt::Domain;
 use crate::observe::World;
 use crate::plan::instance::VolumeRef;
+use crate::store::VolumeRecord;
 
 /// A disk or medium of a domain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,13 +55,26 @@ pub(super) fn kept(world: &World, domain: &Domain, going: &[VolumeRef]) -> Resul
             paths.insert(format!("{}/{}", pool.path()?, volume.name));
         }
     }
+    let volumes = volumes_by_path(world)?;
     let stay = attached(domain)?
         .into_iter()
         .filter(|disk| !paths.contains(&disk.path));
     Ok(stay
-        .map(|disk| {
-            let Attached { path, target } = disk;
-            format!("kept {path} (disk {target}), which kvmctl did not make")
+        .map(|Attached { path, target }| match volumes.get(&path) {
+            Some(name) => format!("volume/{name} (disk {target}) is kept with its data"),
+            None => format!("kept {path} (disk {target}), which kvmctl did not make"),
         })
         .collect())
+}
+
+fn volumes_by_path(world: &World) -> Result<BTreeMap<String, Name>> {
+    let mut volumes = BTreeMap::new();
+    let records: Vec<VolumeRecord> = world.store_for_reading()?.all()?;
+    for record in records {
+        if let Ok(pool) = world.host()?.pool(&record.file.pool) {
+            let path = format!("{}/{}", pool.path()?, record.file.volume);
+            volumes.insert(path, record.name);
+        }
+    }
+    Ok(volumes)
 }

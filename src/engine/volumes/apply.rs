@@ -84,19 +84,31 @@ fn create(
     if dry {
         return Ok(applied);
     }
-    begin(world, &record, IntentOp::Create)?;
-    let worker = VolumeWorker::new(world, record.clone(), key, reporter);
-    match execute(&plan, &worker, reporter) {
-        Ok(()) => {
-            note(world, &record, "Created", "the volume was made");
-            Ok(applied)
-        }
-        Err(failed) => {
-            if failed.undone {
-                worker.forget()?;
-            }
-            Err(failed.error.context(format!("cannot create {key}")))
-        }
+    let worker = VolumeWorker::new(world, record, key, reporter);
+    carry_out(world, &plan, &worker, reporter)?;
+    Ok(applied)
+}
+
+/// Makes a volume, written down before.
+///
+/// # Errors
+/// What libvirt or the store refuses; nothing is left behind then.
+pub(super) fn carry_out(
+    world: &World,
+    plan: &ObjectPlan,
+    worker: &VolumeWorker<'_>,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    let record = worker.record_of();
+    begin(world, record, IntentOp::Create)?;
+    let Err(failed) = execute(plan, worker, reporter) else {
+        note(world, record, "Created", "the volume was made");
+        return Ok(());
+    };
+    let error = failed.error.context(format!("cannot create {}", plan.key));
+    match failed.undone.then(|| worker.forget()) {
+        Some(Err(left)) => Err(error.caused_by(format!("could not forget it: {left}"))),
+        _ => Err(error),
     }
 }
 

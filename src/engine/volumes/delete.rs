@@ -8,6 +8,7 @@ use super::{OBJECT_WAIT, in_use, intent_of, note, record_of, sidecar_ref, volume
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::error::{Error, Result};
 use crate::observe::World;
+use crate::plan::instance::VolumeRef;
 use crate::plan::volume as plan_volume;
 use crate::store::{InstanceRecord, Intent, IntentOp, STORE_WAIT, Store, VolumeRecord};
 
@@ -54,7 +55,12 @@ pub(super) fn delete_locked(
 }
 
 fn plan(key: &ObjectKey, record: &VolumeRecord) -> crate::plan::ObjectPlan {
-    plan_volume::delete(key.clone(), volume_ref(&record.file), sidecar_ref(record))
+    let copy = VolumeRef {
+        pool: record.file.pool.clone(),
+        name: record.copy_for_export(),
+    };
+    let (file, sidecar) = (volume_ref(&record.file), sidecar_ref(record));
+    plan_volume::delete(key.clone(), file, copy, sidecar)
 }
 
 fn found(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {

@@ -6,12 +6,16 @@
 
 mod apply;
 mod delete;
+mod export;
+mod import;
 mod make;
 mod resize;
 mod worker;
 
 pub(super) use apply::apply;
 pub(super) use delete::delete;
+pub use export::{ExportRequest, export};
+pub use import::{ImportRequest, import};
 pub use resize::resize;
 
 use crate::api::{Kind, Name, ObjectKey, Reporter};

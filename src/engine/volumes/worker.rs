@@ -1,10 +1,13 @@
 //! What the steps of a volume do to the world. Every step is idempotent and finds its files by names
 //! that carry the identity.
 
+use std::sync::Mutex;
+
 use crate::api::{DiskFormat, ObjectKey, Preallocation, Quantity, Reporter};
 use crate::engine::Interrupt;
 use crate::engine::executor::Worker;
 use crate::error::{Error, Result};
+use crate::image::Staged;
 use crate::libvirt::xml::volume::VolumeXml;
 use crate::libvirt::{LibvirtError, Pool, Volume};
 use crate::observe::World;
@@ -19,6 +22,7 @@ pub(super) struct VolumeWorker<'w> {
     record: VolumeRecord,
     key: ObjectKey,
     reporter: &'w dyn Reporter,
+    file: Mutex<Option<Staged>>,
 }
 
 impl<'w> VolumeWorker<'w> {
@@ -34,7 +38,19 @@ impl<'w> VolumeWorker<'w> {
             record,
             key: key.clone(),
             reporter,
+            file: Mutex::default(),
         }
+    }
+
+    /// Gives the file that the volume is to hold.
+    pub(super) fn with_file(self, staged: Staged) -> Self {
+        let file = Mutex::new(Some(staged));
+        Self { file, ..self }
+    }
+
+    /// Returns what the volume is to be.
+    pub(super) const fn record_of(&self) -> &VolumeRecord {
+        &self.record
     }
 
     fn pool(&self, name: &str) -> Result<Pool> {
@@ -68,17 +84,39 @@ impl<'w> VolumeWorker<'w> {
                 pool.create_volume(&VolumeXml::overlay(name, capacity, base, format.as_str()))?;
                 Ok(())
             }
+            Source::File { bytes } => {
+                let made = pool.create_volume(&VolumeXml::empty(name, "raw", *bytes))?;
+                self.upload(&made, *bytes)?;
+                // libvirt knows the volume as raw, as it was made; the content says what it is.
+                pool.refresh()?;
+                self.grow_to(&made, new.format, capacity)
+            }
             Source::Copy { volume, format } => {
                 let made = self.copy(&pool, new, volume, *format)?;
-                let has = match new.format {
-                    DiskFormat::Raw => made.length()?,
-                    DiskFormat::Qcow2 => made.info()?.capacity,
-                };
-                match has {
-                    has if has < capacity => self.grow(&made, new.format, capacity),
-                    _ => Ok(()),
-                }
+                self.grow_to(&made, new.format, capacity)
             }
+        }
+    }
+
+    fn upload(&self, volume: &Volume, bytes: u64) -> Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
+        let staged = file
+            .as_mut()
+            .ok_or_else(|| Error::failed("there is no file to upload"))?;
+        let reader = staged
+            .reader()
+            .map_err(|e| Error::failed("cannot read the checked copy").caused_by(e))?;
+        self.fill(volume, reader, bytes, "storing")
+    }
+
+    fn grow_to(&self, made: &Volume, format: DiskFormat, capacity: u64) -> Result<()> {
+        let has = match format {
+            DiskFormat::Raw => made.length()?,
+            DiskFormat::Qcow2 => made.info()?.capacity,
+        };
+        match has < capacity {
+            true => self.grow(made, format, capacity),
+            false => Ok(()),
         }
     }
 

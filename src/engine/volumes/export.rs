@@ -1,0 +1,220 @@
+//! Exporting: a volume becomes a file that stands alone. Its bytes come by stream, so that a remote
+//! host is like a local one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::{OBJECT_WAIT, record_of};
+use crate::api::{DiskFormat, Kind, ObjectKey, Reporter};
+use crate::engine::{Interrupt, interrupted};
+use crate::error::{Error, Result};
+use crate::host::{ImagePath, QemuImg};
+use crate::libvirt::xml::volume::VolumeXml;
+use crate::libvirt::{Pool, Volume};
+use crate::observe::World;
+use crate::store::VolumeRecord;
+
+/// How to export.
+#[derive(Debug, Clone)]
+pub struct ExportRequest {
+    /// The file to write.
+    pub file: PathBuf,
+    /// Its format; the volume's own when nothing is said.
+    pub format: Option<DiskFormat>,
+    /// Whether it is compressed, with zstd; qcow2 only.
+    pub compress: bool,
+    /// Whether a file that is there is replaced.
+    pub overwrite: bool,
+}
+
+/// Writes a volume to a file: whole, or not at all.
+///
+/// # Errors
+/// A conflict while a guest may be writing to it; usage for a file that is there.
+pub fn export(
+    world: &World,
+    key: &ObjectKey,
+    request: &ExportRequest,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    let format = match (request.format, request.compress) {
+        (Some(DiskFormat::Raw), true) => {
+            return Err(Error::usage("--compress goes with format qcow2"));
+        }
+        (format, compress) => format.or(compress.then_some(DiskFormat::Qcow2)),
+    };
+    let _object = world
+        .store()?
+        .lock_object(Kind::Volume, key.name.as_str(), OBJECT_WAIT)?;
+    let status = world.volume(&key.name)?.status.unwrap_or_default();
+    let record = record_of(world, &key.name)?
+        .ok_or_else(|| Error::conflict(format!("{key} is not managed by kvmctl")))?;
+    if let Some(busy) = status.attached_to.iter().find(|u| u.running) {
+        let domain = &busy.domain;
+        return Err(Error::conflict(format!(
+            "{key} is attached to {domain:?}, which runs and may be writing to it"
+        ))
+        .hint(format!("kvmctl instances stop {domain}"))
+        .hint(format!("kvmctl volumes detach {} {domain}", key.name)));
+    }
+    if request.file.exists() && !request.overwrite {
+        let file = request.file.display();
+        return Err(Error::usage(format!("{file} exists")).hint("--overwrite replaces it"));
+    }
+    let pool = world.host()?.pool(&record.file.pool)?;
+    let exporting = Exporting {
+        pool: &pool,
+        record: &record,
+        key,
+        reporter,
+    };
+    let part = Part::new(&request.file, "part")?;
+    let source = exporting.stand_alone()?;
+    let loaded = exporting.load(&source, &part);
+    if source.name != record.file.volume {
+        source.delete()?;
+    }
+    loaded?;
+    match format {
+        Some(wanted) if wanted != record.format || request.compress => {
+            let packed = Part::new(&request.file, "packed")?;
+            reporter.phase(key, &format!("writing {}", request.file.display()));
+            let (from, to) = (part.image_path()?, packed.image_path()?);
+            QemuImg::find()?.convert(&from, record.format, &to, wanted, request.compress)?;
+            interrupted()?;
+            packed.keep(&request.file)
+        }
+        _ => part.keep(&request.file),
+    }
+}
+
+struct Exporting<'e> {
+    pool: &'e Pool,
+    record: &'e VolumeRecord,
+    key: &'e ObjectKey,
+    reporter: &'e dyn Reporter,
+}
+
+impl Exporting<'_> {
+    /// Returns a volume that has no base: the volume itself, or a copy that the daemon makes of its
+    /// chain. What an interrupted export left is replaced, and goes with the volume.
+    fn stand_alone(&self) -> Result<Volume> {
+        let volume = self.pool.volume(&self.record.file.volume)?;
+        let copy = self.record.copy_for_export();
+        if let Some(old) = self.pool.find_volume(&copy)? {
+            old.delete()?;
+        }
+        // A raw volume has no base, whatever a guest wrote in it.
+        if self.record.format == DiskFormat::Raw || volume.backing_path()?.is_none() {
+            return Ok(volume);
+        }
+        self.reporter.phase(self.key, "joining the backing chain");
+        let capacity = volume.info()?.capacity;
+        let xml = VolumeXml::empty(&copy, "qcow2", capacity);
+        Ok(self.pool.copy_volume(&xml, &volume)?)
+    }
+
+    fn load(&self, volume: &Volume, part: &Part) -> Result<()> {
+        let total = volume.length()?;
+        let mut sink = Sparse {
+            file: &part.file,
+            at: 0,
+            tell: &|done| {
+                self.reporter
+                    .progress(self.key, "exporting", done, Some(total));
+            },
+        };
+        let loaded = volume.download(&mut sink, 0, 0);
+        interrupted()?;
+        loaded?;
+        let end = sink.at;
+        part.file
+            .set_len(end)
+            .and_then(|()| part.file.sync_all())
+            .map_err(|e| part.failed(e))
+    }
+}
+
+/// Writes a file with holes where there are zeroes.
+struct Sparse<'s> {
+    file: &'s File,
+    at: u64,
+    tell: &'s dyn Fn(u64),
+}
+
+impl Write for Sparse<'_> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        const BLOCK: usize = 64 << 10;
+        if Interrupt::flag().load(Ordering::Relaxed) {
+            return Err(io::Error::other("interrupted"));
+        }
+        for block in piece.chunks(BLOCK) {
+            if block.iter().any(|byte| *byte != 0) {
+                self.file.seek(SeekFrom::Start(self.at))?;
+                self.file.write_all(block)?;
+            }
+            self.at += block.len() as u64;
+        }
+        (self.tell)(self.at);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is being written beside its final place, and goes when it is not kept.
+struct Part {
+    path: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl Part {
+    fn new(target: &Path, suffix: &str) -> Result<Self> {
+        let whole = std::path::absolute(target).map_err(|e| cannot_write(target, e))?;
+        let name = whole.file_name().unwrap_or_default().to_string_lossy();
+        let unique = std::process::id();
+        let path = whole.with_file_name(format!(".{name}.{unique}.{suffix}"));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| cannot_write(target, e))?;
+        let kept = false;
+        Ok(Self { path, file, kept })
+    }
+
+    fn image_path(&self) -> Result<ImagePath> {
+        ImagePath::new(&self.path).map_err(|e| Error::usage(e.to_string()))
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        cannot_write(&self.path, error)
+    }
+
+    fn keep(mut self, target: &Path) -> Result<()> {
+        // qemu-img may have written it: what it wrote is synced by whichever handle.
+        self.file.sync_all().map_err(|e| self.failed(e))?;
+        fs::rename(&self.path, target).map_err(|e| cannot_write(target, e))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> Error {
+    Error::failed(format!("cannot write {}", path.display())).caused_by(error)
+}
