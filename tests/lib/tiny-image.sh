@@ -197,6 +197,10 @@ printf 'Content-Type: text/plain\r\n\r\n'
 cat /www/index.html
 echo "client=$REMOTE_ADDR"
 awk 'NR > 2 { print "disk=" $4, $3 * 1024 }' /proc/partitions
+for serial in /sys/block/vd*/serial; do
+    disk=${serial%/serial}
+    echo "serial=${disk##*/} $(cat "$serial")"
+done
 awk '$1 == "MemTotal:" { print "memory=" $2 * 1024 }' /proc/meminfo
 echo "cpus=$(grep -c ^processor /proc/cpuinfo)"
 ip -o -4 addr | awk '$2 != "lo" { print "nic=" $2, $4 }'

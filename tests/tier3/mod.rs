@@ -15,3 +15,4 @@ mod networks;
 mod pool;
 mod secrets;
 mod states;
+mod volumes;
