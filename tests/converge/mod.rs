@@ -13,5 +13,6 @@ mod many;
 mod networks;
 mod place;
 mod rebuild;
+mod volumes;
 
 use place::{Place, Recovery};

@@ -159,7 +159,8 @@ fn a_volume_has_one_holder_unless_all_share_it() {
     for name in ["t3-holder", "t3-other"] {
         apply(&env, &instance(name, "tiny", &more), &["--no-wait"]).ok();
     }
-    env.kvmctl(["volumes", "attach", "t3-one", "t3-holder"]).ok();
+    env.kvmctl(["volumes", "attach", "t3-one", "t3-holder"])
+        .ok();
     env.kvmctl(["volumes", "attach", "t3-one", "t3-other"])
         .code(5)
         .says("instance/t3-holder");
@@ -189,12 +190,29 @@ fn a_raw_volume_stays_raw_whatever_a_guest_writes() {
     let path = volume(&env, "t3-evil", ".status.path");
     let header = env.path("header").display().to_string();
     let create = [
-        "create", "-q", "-u", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", &header, "1G",
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        "qcow2",
+        "-b",
+        "/etc/passwd",
+        "-F",
+        "raw",
+        &header,
+        "1G",
     ];
     env.run("qemu-img", &create).ok();
     let of = format!("of={path}");
     let input = format!("if={header}");
-    let dd = ["bs=64K", "count=1", "conv=notrunc", "status=none", &input, &of];
+    let dd = [
+        "bs=64K",
+        "count=1",
+        "conv=notrunc",
+        "status=none",
+        &input,
+        &of,
+    ];
     env.run("dd", &dd).ok();
     host("virsh", &["-q", "pool-refresh", "default"]);
     let sum = |file: &str| host("sha256sum", &[file])[..64].to_owned();
@@ -204,7 +222,8 @@ fn a_raw_volume_stays_raw_whatever_a_guest_writes() {
         .ok();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 24 * MIB);
     let content = sum(&path);
-    env.kvmctl(["volumes", "clone", "t3-evil", "t3-evil-2"]).ok();
+    env.kvmctl(["volumes", "clone", "t3-evil", "t3-evil-2"])
+        .ok();
     let copy = volume(&env, "t3-evil-2", ".status.path");
     assert_eq!(sum(&copy), content);
     let file = env.path("out.raw").display().to_string();
@@ -253,7 +272,10 @@ fn what_is_exported_can_be_imported() {
     assert!(!info.contains("backing file"), "{info}");
     assert!(info.contains("compression type: zstd"), "{info}");
     let path = volume(&env, "t3-base", ".status.path");
-    let same = env.run("qemu-img", &["compare", "-f", "qcow2", "-F", "qcow2", &path, &file]);
+    let same = env.run(
+        "qemu-img",
+        &["compare", "-f", "qcow2", "-F", "qcow2", &path, &file],
+    );
     same.ok().prints("identical");
     env.kvmctl(["volumes", "export", "t3-base", &file])
         .code(2)
@@ -261,7 +283,10 @@ fn what_is_exported_can_be_imported() {
     env.kvmctl(["volumes", "import", &file, "--name", "t3-back"])
         .ok();
     let back = volume(&env, "t3-back", ".status.path");
-    let same = env.run("qemu-img", &["compare", "-f", "qcow2", "-F", "qcow2", &back, &file]);
+    let same = env.run(
+        "qemu-img",
+        &["compare", "-f", "qcow2", "-F", "qcow2", &back, &file],
+    );
     same.ok().prints("identical");
     env.kvmctl(["volumes", "delete", "t3-back"]).ok();
 }

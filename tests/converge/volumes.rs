@@ -1,0 +1,193 @@
+//! Volumes, killed between engine steps: the same command, `delete` or `reconcile` brings the end
+//! state of one clean run.
+
+use super::place::was_killed;
+use super::{Place, Recovery};
+use crate::support::CommandOutput;
+
+fn killed_at(place: &Place, n: usize, args: &[&str]) -> CommandOutput {
+    place.run_with(("KVMCTL_FAILPOINT", &n.to_string()), args)
+}
+
+fn status(place: &Place, name: &str, path: &str) -> String {
+    let path = format!("jsonpath={{{path}}}");
+    place
+        .run(&["get", "volume", name, "-o", &path])
+        .ok()
+        .text()
+        .to_owned()
+}
+
+/// The volume is there, whole and free, with its two files and nothing else.
+#[track_caller]
+fn is_whole(place: &Place, name: &str, size: &str, when: &str) {
+    assert_eq!(status(place, name, ".status.phase"), "Available", "{when}");
+    assert_eq!(status(place, name, ".status.reason"), "", "{when}");
+    assert_eq!(status(place, name, ".status.capacity"), size, "{when}");
+    let files: Vec<String> = place
+        .traces()
+        .into_iter()
+        .filter(|t| t.contains(name))
+        .collect();
+    let expected = files.len() == 3
+        && files.iter().any(|f| f.ends_with(".qcow2"))
+        && files.iter().any(|f| f.ends_with(".qcow2.json"))
+        && files.contains(&format!("volumes {name}.yaml"));
+    assert!(expected, "{when}: {files:#?}");
+}
+
+#[test]
+fn a_creation_that_was_killed() {
+    let place = Place::new("vol-new", 21);
+    let name = place.named("data");
+    let create = ["volumes", "create", name.as_str(), "--size", "1G"];
+    let before = place.traces();
+    for recovery in Recovery::ALL {
+        for n in 1.. {
+            let when = format!("killed at boundary {n}, then {recovery:?}");
+            let run = killed_at(&place, n, &create);
+            if !was_killed(&run) {
+                run.ok();
+                assert!(n > 2, "the failpoints are gone");
+                is_whole(&place, &name, "1Gi", "the clean run");
+                place.run(&["volumes", "delete", &name]).ok();
+                break;
+            }
+            let done = status(&place, &name, ".status.phase") == "Available";
+            assert!(
+                done || status(&place, &name, ".status.reason") == "CreateInterrupted",
+                "{when}"
+            );
+            match recovery {
+                Recovery::SameCommand if done => {
+                    place.run(&create).code(5).says("AlreadyExists");
+                    is_whole(&place, &name, "1Gi", &when);
+                }
+                Recovery::SameCommand => {
+                    place.run(&create).ok();
+                    is_whole(&place, &name, "1Gi", &when);
+                }
+                Recovery::Delete => {
+                    place.run(&["volumes", "delete", &name]).ok();
+                }
+                Recovery::Reconcile => {
+                    place.run(&["reconcile"]).ok();
+                }
+            }
+            if place.run(&["get", "volume", &name]).status == 0 {
+                place.run(&["volumes", "delete", &name]).ok();
+            }
+            place.is_as(&before, &when);
+        }
+    }
+}
+
+#[test]
+fn a_change_or_deletion_that_was_killed() {
+    let place = Place::new("vol-end", 22);
+    let name = place.named("data");
+    let before = place.traces();
+    let resize = ["volumes", "resize", name.as_str(), "--size", "2G"];
+    let delete = ["volumes", "delete", name.as_str()];
+    for n in 1.. {
+        let recovery = Recovery::turn(n);
+        let when = format!("killed at boundary {n}, then {recovery:?}");
+        place
+            .run(&["volumes", "create", &name, "--size", "1G"])
+            .ok();
+        let run = killed_at(&place, n, &resize);
+        let resized = !was_killed(&run);
+        if !resized {
+            match recovery {
+                Recovery::Reconcile => place.run(&["reconcile"]).ok(),
+                _ => place.run(&resize).ok(),
+            };
+        }
+        is_whole(&place, &name, "2Gi", &when);
+        let run = killed_at(&place, n, &delete);
+        let deleted = !was_killed(&run);
+        if !deleted && place.run(&["get", "volume", &name]).status == 0 {
+            match recovery {
+                Recovery::Reconcile => place.run(&["reconcile"]).ok(),
+                _ => place.run(&delete).ok(),
+            };
+        }
+        place.is_as(&before, &when);
+        if resized && deleted {
+            assert!(n > 3, "the failpoints are gone");
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_attachment_that_was_killed() {
+    let place = Place::new("vol-at", 23);
+    let (name, web) = (place.named("data"), place.named("web"));
+    let manifest = place.manifest(&web, "");
+    place.run(&["apply", "-f", &manifest, "--wait=false"]).ok();
+    place.run(&["instances", "stop", &web, "--force", "--timeout", "0s"]);
+    place
+        .run(&["volumes", "create", &name, "--size", "1G"])
+        .ok();
+    let before = place.traces();
+    let attach = ["volumes", "attach", name.as_str(), web.as_str()];
+    let detach = ["volumes", "detach", name.as_str(), web.as_str()];
+    let disks = |when: &str, has: bool| {
+        let listed = place.virsh(&["domblklist", &web, "--inactive"]).ok().stdout;
+        assert_eq!(listed.contains(&name), has, "{when}: {listed}");
+        assert_eq!(
+            place.field(&web, ".spec.volumes[*].name"),
+            if has { name.as_str() } else { "" },
+            "{when}"
+        );
+        assert_eq!(place.field(&web, ".status.reason"), "", "{when}");
+        place.is_as(&before, when);
+    };
+    for n in 1.. {
+        let recovery = Recovery::turn(n);
+        let mut killed = false;
+        for (args, has) in [(&attach[..], true), (&detach[..], false)] {
+            let when = format!("{args:?} killed at boundary {n}, then {recovery:?}");
+            let run = killed_at(&place, n, args);
+            if was_killed(&run) {
+                killed = true;
+                if recovery == Recovery::Reconcile {
+                    place.run(&["reconcile"]).ok();
+                } else {
+                    let again = place.run(args);
+                    // What was detached already is not attached.
+                    let fine = again.status == 0 || (!has && again.status == 4);
+                    assert!(fine, "{when}: {again}");
+                }
+            } else {
+                run.ok();
+            }
+            disks(&when, has);
+        }
+        if !killed {
+            assert!(n > 2, "the failpoints are gone");
+            break;
+        }
+    }
+    place.delete(&web).ok();
+    place.run(&["volumes", "delete", &name]).ok();
+}
+
+#[test]
+fn a_lost_store_is_rebuilt_from_what_lies_in_the_pool() {
+    let place = Place::new("vol-re", 24);
+    let name = place.named("data");
+    let create = ["volumes", "create", name.as_str(), "--size", "1G"];
+    place.run(&create).ok();
+    let uid = status(&place, &name, ".metadata.uid");
+    std::fs::remove_dir_all(place.store()).unwrap();
+    place.run(&["get", "volume", &name]).code(4);
+    place
+        .run(&["store", "rebuild"])
+        .ok()
+        .prints(&format!("volume/{name} rebuilt"));
+    assert_eq!(status(&place, &name, ".metadata.uid"), uid);
+    is_whole(&place, &name, "1Gi", "rebuilt");
+    place.run(&["volumes", "delete", &name]).ok();
+}
