@@ -62,7 +62,9 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
             PatchType::Merge => manifest::merge_patch(live.clone(), &patch),
             PatchType::Json => manifest::json_patch(&live, &patch)?,
         };
-        if patched == live {
+        // What a killed run left half changed says already what it is to become, and is not yet.
+        let may_be_half = matches!(key.kind, Kind::Instance | Kind::PortForward);
+        if patched == live && !may_be_half {
             ctx.print_outcome(&key, "patched (no change)")?;
             continue;
         }

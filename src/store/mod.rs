@@ -32,6 +32,7 @@ mod beneath;
 mod error;
 pub mod events;
 pub mod file;
+mod firewall_lock;
 mod forwards;
 pub mod index;
 pub mod lock;
@@ -54,6 +55,7 @@ use crate::api::{Kind, Name, Uid};
 
 pub use error::{Result, StoreError};
 pub use events::{Event, EventType};
+pub use firewall_lock::FirewallLock;
 pub use forwards::{AppliedForward, ForwardRecord};
 pub use index::{Index, IndexRow, NicBrief, Updated, Verdict};
 pub use lock::{Holder, ObjectLock, StoreLock};
@@ -143,14 +145,6 @@ impl Store {
     /// [`StoreError::Busy`] with the holder after `wait`.
     pub fn lock_object(&self, kind: Kind, name: &str, wait: Duration) -> Result<ObjectLock<'_>> {
         ObjectLock::acquire(self.writable()?, &format!("{kind}/{name}"), wait)
-    }
-
-    /// Locks the rules of the host's firewall, for as long as one change of them takes.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`] with the holder after `wait`.
-    pub fn lock_firewall(&self, wait: Duration) -> Result<ObjectLock<'_>> {
-        ObjectLock::acquire(self.writable()?, "firewall", wait)
     }
 
     /// Returns whether somebody works on an object at this moment.

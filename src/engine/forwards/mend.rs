@@ -10,7 +10,7 @@ use crate::api::{Kind, ObjectKey, PortMapping, Reporter, Uid};
 use crate::engine::reconcile::Finding;
 use crate::error::Result;
 use crate::host::firewall::{FirewallError, Health, Observation, restart_command};
-use crate::observe::{Carrier, WantedForward, World};
+use crate::observe::{Astray, Carrier, WantedForward, World};
 use crate::store::{ForwardRecord, InstanceRecord, Intent, IntentOp, STORE_WAIT};
 
 /// What is off with the rules.
@@ -20,6 +20,9 @@ struct Off {
     ours: Vec<Finding>,
     /// What it cannot.
     others: Vec<Finding>,
+    /// Whether guests have come up since: their ports of the bridge let packets back on demand, which
+    /// is no news.
+    new_guests: bool,
 }
 
 /// Finds what is off; changes nothing.
@@ -63,7 +66,7 @@ pub(in crate::engine) fn mend(world: &World, reporter: &dyn Reporter) -> Result<
         findings.push(came_of(told(&object, NO_PORTS, ""), taken));
     }
     let off = off(world)?;
-    if !off.ours.is_empty() {
+    if !off.ours.is_empty() || off.new_guests {
         let mended = assert_all(world, reporter);
         let each = off.ours.into_iter();
         findings.extend(each.map(|f| came_of(f, mended.clone())));
@@ -76,7 +79,8 @@ pub(in crate::engine) fn mend(world: &World, reporter: &dyn Reporter) -> Result<
 /// did, and fails nothing: `reconcile` tells what could not be mended.
 pub(in crate::engine) fn tidy(world: &World, reporter: &dyn Reporter) {
     let mended = off(world).and_then(|off| {
-        if off.ours.is_empty() || world.firewall_to_change().is_err() {
+        let nothing = off.ours.is_empty() && !off.new_guests;
+        if nothing || world.firewall_to_change().is_err() {
             return Ok(());
         }
         assert_all(world, reporter)?;
@@ -92,6 +96,9 @@ pub(in crate::engine) fn tidy(world: &World, reporter: &dyn Reporter) {
         reporter.warn(&format!("the rules of forwards were not checked: {error}"));
     }
 }
+
+/// How the firewall words a switch of a guest's port that is to be turned on.
+const SWITCH: &str = "on: ";
 
 const NO_PORTS: &str = "lists ports of the host that were never taken";
 
@@ -238,7 +245,7 @@ fn off(world: &World) -> Result<Off> {
                 &format!("cannot be looked at: {e}"),
                 "sudo kvmctl reconcile",
             )],
-            ours: Vec::new(),
+            ..Off::default()
         }),
         Err(e) => Err(e.into()),
     }
@@ -261,7 +268,9 @@ fn judged(all: &[WantedForward], led: &[&WantedForward], seen: &Observation) -> 
         }
     }
     let with_rules: BTreeSet<Uid> = led.iter().map(|w| w.owner()).collect();
-    for wanted in all.iter().filter(|w| !with_rules.contains(&w.owner())) {
+    let spared = |w: &WantedForward| w.aim.as_ref().err().is_some_and(Astray::spares_rules);
+    let without = |w: &&WantedForward| !with_rules.contains(&w.owner()) && !spared(w);
+    for wanted in all.iter().filter(without) {
         if seen.strangers.iter().any(|s| s.owner == wanted.owner()) {
             let object = format!("forward/{}", wanted.name);
             let why = wanted.aim.as_ref().err().map(|a| a.message.clone());
@@ -270,12 +279,15 @@ fn judged(all: &[WantedForward], led: &[&WantedForward], seen: &Observation) -> 
                 .push(told(&object, &format!("has rules although {why}"), ours));
         }
     }
+    let (switches, drift): (Vec<&String>, Vec<&String>) =
+        seen.drift.iter().partition(|line| line.starts_with(SWITCH));
+    off.new_guests = !switches.is_empty();
     if off.ours.is_empty() {
-        let drift = seen.drift.iter();
+        let drift = drift.iter();
         off.ours.extend(
             drift.map(|line| told("firewall", &format!("is not as it was left ({line})"), ours)),
         );
-    } else if seen.drift.is_empty() && with_rules.len() == all.len() {
+    } else if drift.is_empty() && with_rules.len() == all.len() {
         // What is stale and cannot be mended by rules: the network is down, the host forwards nothing.
         off.others.append(&mut off.ours);
         for finding in &mut off.others {

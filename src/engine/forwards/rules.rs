@@ -6,7 +6,7 @@ use super::claims::Holder;
 use crate::api::{PortMapping, Uid};
 use crate::error::{Error, Kind, Result};
 use crate::host::firewall::{Changes, Firewall, FirewallError, Wanted};
-use crate::observe::{Carrier, WantedForward, World};
+use crate::observe::{Astray, Carrier, WantedForward, World};
 
 /// Returns whether the forwards of the context are rules in this host's firewall.
 ///
@@ -76,7 +76,13 @@ fn in_force(forwards: &[WantedForward], owners: &BTreeSet<Uid>) -> Wanted {
     let led = forwards.iter().filter(|w| !w.is_going());
     let mappings: Vec<_> = led.filter_map(|w| w.aim.as_ref().ok().cloned()).collect();
     let with_rules: BTreeSet<Uid> = mappings.iter().map(|m| m.owner()).collect();
-    let retired = owners.difference(&with_rules).copied().collect();
+    let spared = forwards.iter().filter(|w| {
+        let astray = w.aim.as_ref().err();
+        !w.is_going() && astray.is_some_and(Astray::spares_rules)
+    });
+    let spared: BTreeSet<Uid> = spared.map(WantedForward::owner).collect();
+    let retired = owners.difference(&with_rules).copied();
+    let retired = retired.filter(|uid| !spared.contains(uid)).collect();
     Wanted { mappings, retired }
 }
 

@@ -64,56 +64,53 @@ pub fn lifecycle(
     owned(&domain, key)?;
     let state = domain.state()?;
     let (active, paused) = (state.is_active(), state.is_paused());
+    let outcome = perform(world, key, change, &domain, (active, paused), reporter);
     if matches!(change, Change::Start | Change::Restart(_)) {
         forwards::tidy(world, reporter);
     }
+    outcome
+}
+
+fn perform(
+    world: &World,
+    key: &ObjectKey,
+    change: &Change,
+    domain: &Domain,
+    (active, paused): (bool, bool),
+    reporter: &dyn Reporter,
+) -> Result<Outcome> {
     match change {
         Change::Start if active && !paused => Ok(Outcome::AlreadyRunning),
-        Change::Start if paused => run(
-            world,
-            key,
-            &domain,
-            Outcome::Resumed,
-            Step::Resume,
-            reporter,
-        ),
-        Change::Start => run(world, key, &domain, Outcome::Started, Step::Start, reporter),
+        Change::Start if paused => {
+            run(world, key, domain, Outcome::Resumed, Step::Resume, reporter)
+        }
+        Change::Start => run(world, key, domain, Outcome::Started, Step::Start, reporter),
         Change::Stop(_) if !active => Ok(Outcome::AlreadyStopped),
         Change::Stop(options) => {
-            stop(world, key, &domain, options, reporter)?;
+            stop(world, key, domain, options, reporter)?;
             Ok(Outcome::Stopped)
         }
         Change::Restart(options) => {
             if active {
-                stop(world, key, &domain, options, reporter)?;
+                stop(world, key, domain, options, reporter)?;
             }
             run(
                 world,
                 key,
-                &domain,
+                domain,
                 Outcome::Restarted,
                 Step::Start,
                 reporter,
             )
         }
         Change::Pause if paused => Ok(Outcome::AlreadyPaused),
-        Change::Pause if active => run(
-            world,
-            key,
-            &domain,
-            Outcome::Paused,
-            Step::Suspend,
-            reporter,
-        ),
+        Change::Pause if active => {
+            run(world, key, domain, Outcome::Paused, Step::Suspend, reporter)
+        }
         Change::Resume if active && !paused => Ok(Outcome::AlreadyRunning),
-        Change::Resume if paused => run(
-            world,
-            key,
-            &domain,
-            Outcome::Resumed,
-            Step::Resume,
-            reporter,
-        ),
+        Change::Resume if paused => {
+            run(world, key, domain, Outcome::Resumed, Step::Resume, reporter)
+        }
         Change::Pause | Change::Resume => Err(Error::conflict(format!("{key} is not running"))
             .hint(format!("kvmctl instances start {}", key.name))),
     }

@@ -54,6 +54,15 @@ pub struct Astray {
 }
 
 impl Astray {
+    /// The instance is one of another store on this host, which alone knows where it is.
+    const ELSEWHERE: &'static str = "NotInThisStore";
+
+    /// Returns whether rules that are there still may stay, because it is not known that they are
+    /// wrong.
+    pub fn spares_rules(&self) -> bool {
+        self.reason == Self::ELSEWHERE
+    }
+
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { reason, message }
@@ -216,6 +225,9 @@ impl World {
         lookup: &mut Lookup,
     ) -> Result<Vec<WantedForward>> {
         let mut wanted = Vec::new();
+        if !self.is_in_this_store(uid, place)? {
+            return Ok(wanted);
+        }
         for ports in &place.ports {
             let Some(name) = listed_name(&place.name, ports, names) else {
                 continue;
@@ -251,6 +263,14 @@ impl World {
             None => self.leased(uid, network)?,
         };
         let Some(nic) = nic else {
+            if !self.is_in_this_store(uid, place)? {
+                let name = place.name.as_str();
+                let message = format!(
+                    "nothing is known here of instance {name:?}, which carries kvmctl's mark \
+                     (kvmctl store rebuild)"
+                );
+                return Ok((None, Err(Astray::new(Astray::ELSEWHERE, message))));
+            }
             let within = network.map_or_else(String::new, |n| format!(" in network {n:?}"));
             let name = place.name.as_str();
             let message = format!("no address of instance {name:?}{within} is known");
@@ -262,6 +282,12 @@ impl World {
                 .map_err(|e| Astray::new("Impossible", e.to_string()))
         });
         Ok((Some(nic.network), aim))
+    }
+
+    /// A domain that carries our mark may be a colleague's, whose store knows what we do not.
+    fn is_in_this_store(&self, uid: Uid, place: &Place) -> Result<bool> {
+        let store = self.store_for_reading()?;
+        Ok(!place.nics.is_empty() || store.get::<InstanceRecord>(&uid)?.is_some())
     }
 
     /// Finds the address that an instance without a reserved one has been given.
