@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::host::{BOOT, Identity, apply, field, guest_env, instance, tiny};
+use super::host::{BOOT, Identity, apply, field, guest_env, instance, restart_inside, tiny};
 
 #[test]
 fn a_failing_module_is_named_at_once() {
@@ -24,6 +24,12 @@ fn a_failing_module_is_named_at_once() {
         "--timeout=5m",
     ])
     .code(1);
+    // Nothing repeats what failed: a second boot that goes well makes it no better.
+    restart_inside(&env, "broken");
+    let wait = ["wait", "--for=condition=Ready", "instance/broken"];
+    let wait = env.kvmctl([&wait[..], &["--timeout", BOOT]].concat());
+    wait.code(1).says("at the first boot: ");
+    assert_eq!(field(&env, "broken", reason), "CloudInitFailed");
     let identity = Identity::of(&env, "broken");
     env.kvmctl(["delete", "instance", "broken", "--force"]).ok();
     identity.expect_gone();

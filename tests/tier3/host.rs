@@ -66,6 +66,21 @@ pub(crate) fn field(env: &Env, name: &str, path: &str) -> String {
         .to_owned()
 }
 
+/// Lets a guest restart by itself, and waits until it is seen to.
+#[track_caller]
+pub(crate) fn restart_inside(env: &Env, name: &str) {
+    // The agent may be ended before it answers.
+    env.kvmctl(["exec", name, "--", "systemctl", "reboot"]);
+    for _ in 0..120 {
+        let status = ".status.conditions[?(@.type==\"Ready\")].status";
+        if field(env, name, status) == "Unknown" {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    panic!("{name} does not restart");
+}
+
 /// Runs a program of the host and returns what it prints.
 #[track_caller]
 pub(crate) fn host(program: &str, args: &[&str]) -> String {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::host::{BOOT, Identity, apply, expect_no_trace, field, guest_env, host, instance};
+use super::host::{
+    BOOT, Identity, apply, expect_no_trace, field, guest_env, host, instance, restart_inside,
+};
 use super::libvirt::agent::Listener;
 use crate::support::Env;
 
@@ -74,11 +76,33 @@ fn a_guest_lives_and_leaves_nothing() {
     assert_eq!(host_keys(&env), keys, "the guest was made anew");
     exec(&env, &["test", "$(wc -l < /root/user-runcmd)", "=", "1"]);
 
+    restarts_by_itself(&env);
+
     env.kvmctl(["instances", "delete", NAME, "--grace-period=120"])
         .ok();
     env.kvmctl(["get", "instance", NAME]).code(4);
     identity.expect_gone();
     expect_no_trace(NAME);
+}
+
+/// A guest that restarts by itself is not Ready until it says so again.
+fn restarts_by_itself(env: &Env) {
+    let boot = || exec(env, &["cat /proc/sys/kernel/random/boot_id"]);
+    let before = boot();
+    restart_inside(env, NAME);
+    env.kvmctl([
+        "wait",
+        "--for=condition=Ready",
+        "instance/life",
+        "--timeout",
+        BOOT,
+    ])
+    .ok();
+    assert_ne!(boot(), before);
+    assert_eq!(ready(env), "True");
+    env.kvmctl(["events", "--for", "instance/life"])
+        .ok()
+        .prints("Restarted");
 }
 
 fn ready(env: &Env) -> String {

@@ -76,10 +76,15 @@ collect() {
         log=$(warnings "$run/log")
         log=$(b64 "$log")
     fi
-    [ "${#status}" -le 40000 ] || status='{"oversize":true}'
+    [ "$((${#status} + ${#first}))" -le 40000 ] || status='{"oversize":true}'
     sealed=false
     [ ! -e "$state/sealed" ] || sealed=true
-    [ ! -s "$state/run" ] || startup=$(head -c 4000 "$state/run" | base64 -w 0)
+    if [ -e "$state/mended" ]; then
+        startup=
+        first=
+    elif [ -s "$state/run" ]; then
+        startup=$(head -c 4000 "$state/run" | base64 -w 0)
+    fi
     [ ! -s "$run/problems" ] || problems=$(head -c 4000 "$run/problems" | base64 -w 0)
     if [ "$ended" = false ] && [ -e "$cloud/result.json" ]; then
         ended=true
@@ -91,13 +96,19 @@ collect() {
 }
 
 # What the first boot came to is kept: no later boot does its work again, so that one that goes well
-# makes nothing better. Lines: boot, cloud-init's log, its status.
+# makes nothing better, unless somebody who mended it says so by a file. Lines: boot, cloud-init's
+# log, its status.
 keep_first() {
     [ ! -e "$state/first" ] || return 0
     [ -s "$state/boot" ] || printf '%s\n' "$boot" >"$state/boot"
     read -r kept <"$state/boot"
     [ "$kept" = "$boot" ] || return 0
+    trap 'write_first; exit' TERM
     while [ ! -e "$cloud/result.json" ]; do sleep 3; done
+    write_first
+}
+
+write_first() {
     log=$(warnings "$run/log.first")
     {
         printf '%s\n' "$boot"
@@ -105,14 +116,15 @@ keep_first() {
         echo
         tr -d '\n' <"$cloud/status.json"
     } >"$state/first.new"
-    [ "$(wc -c <"$state/first.new")" -le 20000 ] || return 0
+    [ "$(wc -c <"$state/first.new")" -le 8000 ] || return 0
     mv -f "$state/first.new" "$state/first"
 }
 
 # The same as a field of the report, at a later boot.
 first_boot() {
     read -r kept && [ "$kept" != "$boot" ] && read -r log || return 0
-    printf ',"first":{"log":"%s","status":%s}' "$log" "$(cat)"
+    was=$(cat)
+    printf ',"first":{"log":"%s","status":%s}' "$log" "${was:-null}"
 }
 
 report() {
