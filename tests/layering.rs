@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "net",
             "observe",
             "plan",
+            "shell",
             "store",
         ],
     ),

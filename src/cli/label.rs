@@ -124,7 +124,7 @@ fn run(ctx: &Ctx, noun: Option<Kind>, args: &LabelArgs, verb: &str, apply: Apply
     let only_removals = edits.iter().all(|e| matches!(e, Edit::Remove(_)));
     let words = Words::of(verb, only_removals);
     let batch = engine::run_all(&keys, engine::WIDTH, |key| {
-        if dry_run == DryRun::Client {
+        if matches!(dry_run, DryRun::Client { .. }) {
             return ctx.print_outcome(key, &format!("{} (dry run)", words.done));
         }
         let mut told = Vec::new();

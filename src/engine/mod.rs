@@ -38,12 +38,29 @@ pub use instances::{
     detach_volume, lifecycle, recheck, refresh_ready, wait_ready,
 };
 pub use operate::{Tell, apply, change_meta, delete, editable, manifest_of, sides};
-pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, WIDTH};
-pub use ownership::{adopt, forget};
+pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Place, WIDTH};
 pub use signal::{Interrupt, interrupted};
 
 use crate::api::Name;
 use crate::plan::Step;
+
+/// Explains the making of an object without asking anybody: the commands that would do the same, as a
+/// shell script.
+///
+/// # Errors
+/// Usage, for an unknown instance type; what the store refuses.
+pub fn explain_unseen(
+    place: &Place,
+    store: &crate::store::Store,
+    object: &crate::api::Object,
+) -> crate::error::Result<Vec<String>> {
+    match object {
+        crate::api::Object::Instance(instance) => {
+            instances::creation_unseen(place, store, instance)
+        }
+        _ => Ok(vec!["# only kvmctl's own store changes".to_owned()]),
+    }
+}
 
 /// Explains a step: what it does, and the commands that would do the same.
 fn explain(step: &Step, name: &Name) -> Vec<String> {

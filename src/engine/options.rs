@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::ObjectKey;
+use crate::api::{Accelerator, ObjectKey};
 use crate::plan::Outcome;
 
 /// How many objects are worked on at once.
@@ -28,12 +28,26 @@ pub enum DryRun {
     #[default]
     None,
     /// Nobody is contacted.
-    Client,
+    Client {
+        /// Print the commands that would do the same.
+        explain: bool,
+    },
     /// Everything is checked against libvirt, and nothing is changed.
     Server {
         /// Print the commands that would do the same.
         explain: bool,
     },
+}
+
+/// Where instances are made, as far as the context says it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Storage pool.
+    pub pool: String,
+    /// Network of instances that name none.
+    pub network: String,
+    /// How CPUs are run.
+    pub accelerator: Accelerator,
 }
 
 /// How to apply.

@@ -321,13 +321,13 @@ impl Step {
                 &o.base_format,
             ]),
             Self::CreateSeed(v) => Some(format!(
-                "genisoimage -quiet -volid cidata -joliet -rock -o seed.iso meta-data user-data \
-                 vendor-data network-config\nvirsh vol-create-as {pool} {volume} 0 --format raw\n\
-                 virsh vol-upload {volume} seed.iso --pool {pool}",
+                "genisoimage -quiet -volid cidata -joliet -rock -o {name}.seed.iso {name}.seed\n\
+                 virsh vol-create-as {pool} {volume} 0 --format raw\n\
+                 virsh vol-upload {volume} {name}.seed.iso --pool {pool}",
                 pool = shell_words(&[&v.pool]),
                 volume = shell_words(&[&v.name]),
             )),
-            Self::Define => Some("virsh define domain.xml --validate".to_owned()),
+            Self::Define => Some(format!("virsh define {name}.xml --validate")),
             Self::Autostart(true) => Some(format!("virsh autostart {name}")),
             Self::Autostart(false) => Some(format!("virsh autostart --disable {name}")),
             Self::Start => Some(format!("virsh start {name}")),

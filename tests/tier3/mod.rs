@@ -1,5 +1,6 @@
 //! Real guests on the private host.
 
+mod by_hand;
 mod changes;
 mod cloud_init;
 mod console;

@@ -6,12 +6,15 @@ use super::Ctx;
 use super::manifests::{checked, named};
 use crate::api::{Object, ObjectKey, Reporter, Timestamp};
 use crate::cli::args::DryRunArgs;
-use crate::engine::{self, Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Interrupt};
+use crate::engine::{
+    self, Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Interrupt, Place,
+};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{self, Located, Purpose};
 use crate::observe::World;
 use crate::output::{self, OutputFormat};
 use crate::plan::Outcome;
+use crate::store::{Access, Store};
 
 impl Ctx {
     /// Applies objects and prints what came of each.
@@ -49,9 +52,13 @@ impl Ctx {
             .map(|o| Located::elsewhere(o, "the command line"))
             .collect();
         let objects = named(checked(&located, purpose)?)?;
-        if options.dry_run == DryRun::Client {
-            return self.client_dry_run(objects);
+        if let DryRun::Client { explain } = options.dry_run {
+            return match explain {
+                true => self.explain_unseen(&objects),
+                false => self.client_dry_run(objects),
+            };
         }
+        self.begin_explanation(options.dry_run)?;
         Interrupt::install().map_err(|e| Error::failed("cannot catch signals").caused_by(e))?;
         let reporter = self.reporter();
         let outcomes = Mutex::new(Vec::new());
@@ -106,12 +113,15 @@ impl Ctx {
 
     fn print_applied(&self, applied: &Applied, dry_run: DryRun) -> Result<()> {
         self.print_notes(applied);
+        if self.explains(dry_run) {
+            let outcome = format!("{} {} (server dry run)", applied.key, applied.outcome);
+            return self.print_explanation(&outcome, &applied.explanation);
+        }
         if let DryRun::Server { .. } = dry_run {
-            self.print_outcome(
+            return self.print_outcome(
                 &applied.key,
                 &format!("{} (server dry run)", applied.outcome),
-            )?;
-            return self.print_explanation(applied, dry_run);
+            );
         }
         match self.format(output::RESULT_FORMATS_AND_TABLE)? {
             OutputFormat::Table | OutputFormat::Wide | OutputFormat::Name => {
@@ -124,19 +134,56 @@ impl Ctx {
         }
     }
 
-    /// Prints the commands that would do the same, for a dry run that asks for them.
-    fn print_explanation(&self, applied: &Applied, dry_run: DryRun) -> Result<()> {
-        let asked =
-            matches!(dry_run, DryRun::Server { explain } if explain || self.global.verbose > 0);
-        let lines: &[String] = if asked { &applied.explanation } else { &[] };
-        lines
-            .iter()
-            .try_for_each(|line| self.ui.out_line(&format!("  {line}")))
+    /// Returns whether the commands that would do the same are asked for.
+    const fn explains(&self, dry_run: DryRun) -> bool {
+        match dry_run {
+            DryRun::None => false,
+            DryRun::Client { explain } => explain,
+            DryRun::Server { explain } => explain || self.global.verbose > 0,
+        }
+    }
+
+    /// Begins the shell script that an explanation is.
+    fn begin_explanation(&self, dry_run: DryRun) -> Result<()> {
+        if !self.explains(dry_run) {
+            return Ok(());
+        }
+        let (settings, _) = self.resolve()?;
+        let uri = crate::shell::shell_words(&[&settings.uri]);
+        self.ui
+            .out_line(&format!("export LIBVIRT_DEFAULT_URI={uri}\numask 077"))
+    }
+
+    /// Prints what would happen as a comment, and the commands.
+    fn print_explanation(&self, outcome: &str, commands: &[String]) -> Result<()> {
+        // In one piece: others of the same run print at the same time.
+        self.ui
+            .out_line(&format!("# {outcome}\n{}", commands.join("\n")))
+    }
+
+    /// `--dry-run=client --explain-plan`: the commands, as far as the manifest and the store tell.
+    fn explain_unseen(&self, objects: &[Object]) -> Result<Vec<Outcome>> {
+        let explain = true;
+        self.begin_explanation(DryRun::Client { explain })?;
+        let (settings, paths) = self.resolve()?;
+        let store = Store::open(settings.store_path(&paths), Access::Read)?;
+        let place = Place {
+            pool: settings.pool,
+            network: settings.network,
+            accelerator: settings.accelerator,
+        };
+        for object in objects {
+            let Some(key) = object.key() else { continue };
+            let commands = engine::explain_unseen(&place, &store, object)?;
+            self.print_explanation(&format!("{key} created (dry run)"), &commands)?;
+        }
+        Ok(Vec::new())
     }
 
     /// Deletes objects and prints what came of each.
     pub(crate) fn delete(&self, keys: Vec<ObjectKey>, options: &DeleteOptions) -> Result<()> {
         Interrupt::install().map_err(|e| Error::failed("cannot catch signals").caused_by(e))?;
+        self.begin_explanation(options.dry_run)?;
         let reporter = self.reporter();
         let batch = engine::delete(
             self.world()?,
@@ -147,16 +194,18 @@ impl Ctx {
                 self.print_notes(applied);
                 let suffix = match options.dry_run {
                     DryRun::None => "",
-                    DryRun::Client => " (dry run)",
+                    DryRun::Client { .. } => " (dry run)",
                     DryRun::Server { .. } => " (server dry run)",
                 };
                 if self.format(output::RESULT_FORMATS_AND_TABLE)? == OutputFormat::Name {
                     self.ui.out_line(&applied.key.to_string())
                 } else {
                     let (kind, name) = (applied.key.kind, &applied.key.name);
-                    self.ui
-                        .out_line(&format!("{kind} \"{name}\" {}{suffix}", applied.outcome))?;
-                    self.print_explanation(applied, options.dry_run)
+                    let told = format!("{kind} \"{name}\" {}{suffix}", applied.outcome);
+                    match self.explains(options.dry_run) {
+                        true => self.print_explanation(&told, &applied.explanation),
+                        false => self.ui.out_line(&told),
+                    }
                 }
             },
         )?;
@@ -197,20 +246,19 @@ impl Ctx {
     /// Reads `--dry-run` and `--explain-plan`.
     pub(crate) fn dry_run(&self, args: &DryRunArgs) -> Result<DryRun> {
         let explain = args.explain_plan;
-        match args.dry_run.as_deref() {
-            None if explain => Ok(DryRun::Server { explain }),
-            given => Ok(match self.where_to_stop(given)? {
-                DryRun::Server { .. } => DryRun::Server { explain },
-                other => other,
-            }),
-        }
+        Ok(match self.where_to_stop(args.dry_run.as_deref())? {
+            DryRun::Server { .. } => DryRun::Server { explain },
+            DryRun::Client { .. } => DryRun::Client { explain },
+            DryRun::None if explain => DryRun::Server { explain },
+            DryRun::None => DryRun::None,
+        })
     }
 
     /// Reads the value of `--dry-run`.
     pub(crate) fn where_to_stop(&self, given: Option<&str>) -> Result<DryRun> {
         match given {
             None | Some("none") => Ok(DryRun::None),
-            Some("client") => Ok(DryRun::Client),
+            Some("client") => Ok(DryRun::Client { explain: false }),
             Some("server") => Ok(DryRun::Server { explain: false }),
             Some("") => Err(Error::usage("--dry-run needs a value")
                 .hint("--dry-run=client contacts nobody")

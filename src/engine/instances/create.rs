@@ -7,10 +7,10 @@ use super::allocate::{self, Own};
 use super::apply::told;
 use super::metadata::{self, note, warn};
 use super::prepare::Prepared;
-use super::resume;
 use super::spec::unmask;
 use super::volumes;
 use super::worker::{InstanceWorker, Making};
+use super::{explain, resume};
 use crate::api::{Instance, Kind, ObjectKey, Reporter, Uid};
 use crate::cloudinit::HostKey;
 use crate::error::{Error, Result};
@@ -66,7 +66,7 @@ pub(super) fn create(
     }
     let nics = match (&begun, dry) {
         (Some((_, intent)), _) => intent.nics.clone(),
-        (None, true) => Vec::new(),
+        (None, true) => explain::preview_nics(world, &prepared)?,
         (None, false) => allocate_and_begin(world, &prepared, &mut record)
             .inspect_err(|_| forget(world, key, uid))?,
     };
@@ -87,9 +87,7 @@ pub(super) fn create(
     let plan = plan_instance::create(key.clone(), &facts, true);
     let mut applied = told(&plan, warning.filter(|_| dry));
     if dry {
-        applied
-            .explanation
-            .push("# in network(s): ".to_owned() + &network_names(&prepared));
+        applied.explanation = explain::creation(&plan, &prepared, &record)?;
         return Ok(applied);
     }
     let metadata = metadata::of(&record)?;
@@ -122,15 +120,6 @@ pub(super) fn create(
             Err(failed.error.context(format!("cannot create {key}")))
         }
     }
-}
-
-fn network_names(prepared: &Prepared) -> String {
-    prepared
-        .networks
-        .iter()
-        .map(|(a, _)| a.name.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 /// After an undone creation nothing is pending any more.

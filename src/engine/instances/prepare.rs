@@ -181,7 +181,7 @@ impl Prepared {
     }
 
     /// Returns what goes into the seed.
-    pub(super) fn seed_input(&self, nics: &[NicRecord], host_key: HostKey) -> SeedInput {
+    pub(super) fn seed_input(&self, nics: &[NicRecord], host_key: Option<HostKey>) -> SeedInput {
         let mut input = SeedInput::new(self.uid, self.name.clone());
         input.ssh_keys.push(self.our_key.clone());
         input.ssh_keys.extend(self.spec.ssh_keys.iter().cloned());
@@ -196,7 +196,7 @@ impl Prepared {
         input.run.clone_from(&self.spec.run);
         input.command.clone_from(&self.spec.command);
         input.user_data = self.spec.user_data.clone().map(String::into_bytes);
-        input.host_key = Some(host_key);
+        input.host_key = host_key;
         input
     }
 

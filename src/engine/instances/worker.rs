@@ -228,7 +228,7 @@ impl<'w> InstanceWorker<'w> {
         let making = self.made()?;
         let input = making
             .prepared
-            .seed_input(&making.nics, making.host_key.clone());
+            .seed_input(&making.nics, Some(making.host_key.clone()));
         input.check()?;
         let _ = self.seed_hash.set(input.input_hash());
         upload_seed(self.host()?, volume, &Seed::new(&input))
