@@ -39,6 +39,7 @@ pub use instances::{
 };
 pub use operate::{Tell, apply, change_meta, delete, editable, manifest_of, sides};
 pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Place, WIDTH};
+pub use ownership::{adopt, forget};
 pub use signal::{Interrupt, interrupted};
 
 use crate::api::Name;

@@ -179,6 +179,8 @@ fn unseen(place: &Place, store: &Store, instance: &Instance) -> Result<Prepared>
         },
         base: BASE.to_owned(),
         networks: networks.collect(),
+        // Where a volume lies is known to its pool alone.
+        disks: Vec::new(),
         accelerator,
         warning: None,
         arch: std::env::consts::ARCH.to_owned(),
