@@ -26,6 +26,7 @@ mod words;
 
 use std::time::Duration;
 
+use super::command::HostError;
 use crate::error::{Error, Result};
 use crate::net::forward::{Mapping, Segment};
 use crate::store::Store;
@@ -153,12 +154,10 @@ impl Firewall {
     }
 
     fn read(&self) -> Result<Ruleset, FirewallError> {
-        let tables = self.nft(&["list", "tables"])?;
-        let half = |family| self.half(family, tables.as_deref());
         // Each tool takes a few milliseconds to read what the other family does not have.
         let (v4, v6) = std::thread::scope(|scope| {
-            let v6 = scope.spawn(|| half(Family::V6));
-            let v4 = half(Family::V4);
+            let v6 = scope.spawn(|| self.half(Family::V6));
+            let v4 = self.half(Family::V4);
             (v4, v6.join().unwrap_or_else(|_| Ok(Half::default())))
         });
         let ruleset = Ruleset { v4: v4?, v6: v6? };
@@ -168,34 +167,35 @@ impl Firewall {
         Ok(ruleset)
     }
 
-    fn half(&self, family: Family, tables: Option<&str>) -> Result<Half, FirewallError> {
+    fn half(&self, family: Family) -> Result<Half, FirewallError> {
         let name = match family {
             Family::V4 => "iptables-save",
             Family::V6 => "ip6tables-save",
         };
         let saved = self.tools.run_if_there(name, "iptables", &["-c"], b"")?;
         let saved = saved.map(|out| iptables::read(&String::from_utf8_lossy(&out.stdout)));
-        let Some(tables) = tables else {
-            return Ok(Half {
-                iptables: saved,
-                nftables: None,
-            });
-        };
-        let mut text = String::new();
-        for table in [nftables::OWN, nftables::LIBVIRT] {
-            let words = ["table", nftables::keyword(family), table];
-            if tables.lines().any(|line| line.split(' ').eq(words)) {
-                // One at a time: nft 1.0 does not find the second of two families.
-                let [list, ip, name] = words;
-                text += &self
-                    .nft(&["-a", "list", list, ip, name])?
-                    .unwrap_or_default();
-            }
-        }
+        let ip = nftables::keyword(family);
+        let own = self.nft_table(ip, nftables::OWN)?;
+        let libvirt = self.nft_table(ip, nftables::LIBVIRT)?;
+        let listed = own.zip(libvirt).map(|(own, libvirt)| own + &libvirt);
         Ok(Half {
             iptables: saved,
-            nftables: Some(nftables::read(&text, family)),
+            nftables: listed.map(|text| nftables::read(&text, family)),
         })
+    }
+
+    /// Lists one table, which is empty when it is not there; `None` where there is no nft.
+    ///
+    /// `nft list tables` would read all rules of all tables, those of iptables too.
+    fn nft_table(&self, ip: &str, table: &str) -> Result<Option<String>, FirewallError> {
+        match self.nft(&["-a", "list", "table", ip, table]) {
+            Err(FirewallError::Tool(HostError::Failed { stderr, .. }))
+                if stderr.contains("No such file or directory") =>
+            {
+                Ok(Some(String::new()))
+            }
+            listed => listed,
+        }
     }
 
     /// Runs nft and returns what it prints; `None` where there is no nft.
