@@ -78,6 +78,8 @@ run_tier3() {
 
 run_forwards() {
     [[ $EUID -eq 0 ]] || host_fail "forwards need root" "sudo ./tests/run.sh forwards"
+    build_image tiny tests/lib/tiny-image.sh
+    cargo build --quiet --locked
     cargo test --quiet --locked --test kvmctl-tests --no-run
     limited 600 tests/lib/private-host.sh "$KVMCTL_TEST_STATE-forwards" tests/lib/forwards.sh
 }

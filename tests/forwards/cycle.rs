@@ -1,11 +1,15 @@
 //! What comes and goes leaves nothing, and touches nothing of others.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use kvmctl::api::Uid;
-use kvmctl::host::firewall::Health;
+use kvmctl::host::firewall::{Firewall, Health, Privilege};
 use kvmctl::net::forward::Mapping;
 
 use super::net::{all_rules, sh};
-use super::probe::{Answer, Server, Target, ask};
+use super::probe::{Answer, Server, Target, ask, ask_one};
 use super::rig::{Backend, Rig};
 
 #[test]
@@ -81,6 +85,39 @@ fn connections_follow_the_forward() {
     }
 }
 
+#[test]
+fn a_connection_ends_with_its_forward() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        let (ours, other) = (Uid::random(), Uid::random());
+        rig.assert(
+            &[
+                rig.mapping(ours, "8080:80", true),
+                rig.mapping(other, "8090:80", true),
+            ],
+            &[],
+        );
+        let mut ends = TcpStream::connect("203.0.113.1:8080").unwrap();
+        let mut stays = TcpStream::connect("203.0.113.1:8090").unwrap();
+        assert_eq!((say(&mut ends), say(&mut stays)), (true, true));
+        rig.assert(&[], &[ours]);
+        assert_eq!(
+            (say(&mut ends), say(&mut stays)),
+            (false, true),
+            "{backend:?}"
+        );
+    }
+}
+
+/// Returns whether there is an answer.
+fn say(stream: &mut TcpStream) -> bool {
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    let mut buffer = [0; 16];
+    stream.write_all(b"?").is_ok() && stream.read(&mut buffer).is_ok_and(|length| length > 0)
+}
+
 /// A UDP client on the host that always asks from the same port.
 struct Client(std::net::UdpSocket);
 
@@ -145,7 +182,7 @@ fn a_range_reaches_each_port_of_its_own() {
             udp: false,
             to: ([203, 0, 113, 1], port).into(),
         };
-        let from = |name: &str| Answer::From(name.to_owned());
+        let from = Answer::from;
         let got = ask(
             Some("out"),
             &[target(8301), target(8302), target(8501), target(8503)],
@@ -158,4 +195,126 @@ fn a_range_reaches_each_port_of_its_own() {
         assert!(observed.forwards[1].connections >= 1, "{observed:?}");
         assert!(observed.forwards[1].packets >= 1, "{observed:?}");
     }
+}
+
+/// Rules that are in force stay it, whatever libvirt does, until somebody looks again.
+#[test]
+fn forwards_survive_by_themselves() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        rig.assert(&[rig.mapping(Uid::random(), "8080:80", true)], &[]);
+        let expect = |when: &str| {
+            let got = ask_one(Some("out"), "203.0.113.1:8080");
+            assert_eq!(got, Answer::from("web"), "{backend:?}: {when}");
+        };
+        expect("made");
+        rig.restart_daemon();
+        expect("libvirtd restarted");
+        rig.reload_daemon();
+        expect("SIGHUP");
+        rig.restart_network();
+        expect("network restarted");
+        rig.start_another_network();
+        expect("another network started");
+    }
+}
+
+#[test]
+fn a_forward_to_a_network_that_does_not_run_waits_for_it() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        rig.stop_network();
+        let wanted = [rig.mapping(Uid::random(), "8080:80", true)];
+        let health = rig
+            .assert(&wanted, &[])
+            .observation
+            .forwards
+            .remove(0)
+            .health;
+        assert!(
+            matches!(&health, Health::Stale(why) if why.contains("not running")),
+            "{health:?}"
+        );
+        assert!(rig.assert(&wanted, &[]).changed.is_empty());
+        rig.start_network();
+        rig.assert(&wanted, &[]);
+        assert_eq!(
+            rig.observe(&wanted).forwards[0].health,
+            Health::Active,
+            "{backend:?}"
+        );
+        assert_eq!(
+            ask_one(Some("out"), "203.0.113.1:8080"),
+            Answer::from("web")
+        );
+    }
+}
+
+/// Docker lets nothing be forwarded that it does not know.
+#[test]
+fn a_host_that_forwards_nothing_else_forwards_ours() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        sh("iptables -P FORWARD DROP");
+        let owner = Uid::random();
+        rig.assert(&[rig.mapping(owner, "8080:80", true)], &[]);
+        let got = ask_one(Some("out"), "203.0.113.1:8080");
+        rig.assert(&[], &[owner]);
+        sh("iptables -P FORWARD ACCEPT");
+        assert_eq!(got, Answer::from("web"), "{backend:?}");
+    }
+}
+
+#[test]
+fn ipv6_is_forwarded_like_ipv4() {
+    for backend in Backend::ALL {
+        let rig = Rig::new(backend);
+        let before = all_rules(backend);
+        let owner = Uid::random();
+        let ports = ["8080:80", "8080:80/udp"];
+        let wanted = ports.map(|ports| rig.mapping_to(owner, ports, "fd00:77:1::10", true));
+        assert!(!rig.assert(&wanted, &[]).changed.is_empty());
+        assert!(rig.assert(&wanted, &[]).changed.is_empty(), "{backend:?}");
+        let to = "[2001:db8::1]:8080".parse().unwrap();
+        let targets = [Target { udp: false, to }, Target { udp: true, to }];
+        let web = || Answer::from("web6");
+        for from in [Some("out"), None, Some("peer"), Some("far")] {
+            assert_eq!(
+                ask(from, &targets),
+                [web(), web()],
+                "{backend:?} from {from:?}"
+            );
+        }
+        assert_eq!(
+            ask_one(None, "127.0.0.1:8080"),
+            Answer::None,
+            "IPv4 was not asked for"
+        );
+        rig.assert(&[], &[owner]);
+        assert_eq!(ask(Some("out"), &targets), [Answer::None, Answer::None]);
+        assert_eq!(before, all_rules(backend), "{backend:?}");
+    }
+}
+
+#[test]
+fn rules_of_others_are_seen_and_left() {
+    let rig = Rig::new(Backend::Iptables);
+    let owner = Uid::random();
+    rig.assert(&[rig.mapping(owner, "8080:80", true)], &[]);
+    sh(
+        "iptables -t nat -A PREROUTING -p tcp --dport 8888 -j DNAT --to-destination 10.9.9.9:80
+        nft add table ip other
+        nft 'add chain ip other pre { type nat hook prerouting priority -90; }'
+        nft 'add rule ip other pre ip daddr 203.0.113.1 udp dport 7777-7778 dnat to 10.9.9.9:80'
+        iptables -A KVMCTL-FWD -s 192.0.2.9 -j DROP",
+    );
+    let foreign = Firewall::new(Privilege::Own).foreign().unwrap();
+    let mut claims: Vec<String> = foreign.iter().map(|f| f.claim.to_string()).collect();
+    claims.sort();
+    assert_eq!(claims, ["203.0.113.1:7777-7778/udp", "8888/tcp"]);
+    rig.assert(&[], &[owner]);
+    assert_eq!(sh("iptables -S KVMCTL-FWD | grep -c DROP").trim(), "1");
+    assert_eq!(sh("iptables-save | grep -c kvmctl: || true").trim(), "0");
+    sh("nft delete table ip other; iptables -t nat -D PREROUTING 1
+        iptables -F FORWARD; iptables -F KVMCTL-FWD; iptables -X KVMCTL-FWD");
 }

@@ -9,6 +9,7 @@ use kvmctl::net::forward::Mapping;
 use super::net::sh;
 use super::probe::{Answer, Target, ask};
 use super::rig::{Backend, Rig};
+use crate::support::Env;
 
 /// From where, in which namespace, to which address and port, and who must answer.
 struct Cell {
@@ -379,6 +380,105 @@ fn with_iptables() {
 #[test]
 fn with_nftables() {
     run(Backend::Nftables);
+}
+
+/// The same through the commands that people use, as far as they have to do with it.
+fn run_by_command(backend: Backend) {
+    let rig = Rig::new(backend);
+    let env = Env::bare();
+    env.kvmctl(["setup", "--yes", "--no-probe"]).ok();
+    let images = std::env::var("KVMCTL_TEST_IMAGES").unwrap();
+    if env.kvmctl(["get", "image", "tiny"]).status != 0 {
+        let image = format!("{images}/tiny.qcow2");
+        env.kvmctl(["images", "import", &image, "--name", "tiny"])
+            .ok();
+    }
+    // The guest in the namespace stands in for it: forwards hold before an instance has booted.
+    let size = ["--cpus", "1", "--memory", "96Mi", "--disk", "64Mi"];
+    let place = ["instances", "create", "web", "--image", "tiny", "--no-wait"];
+    let net = [
+        "--network",
+        "fwa,ip=10.77.1.10",
+        "-p",
+        "8080:80",
+        "-p",
+        "8080:80/udp",
+    ];
+    let create: Vec<&str> = place.iter().chain(&size).chain(&net).copied().collect();
+    env.kvmctl(create).ok();
+    sh("virsh -q destroy web");
+    for (name, ports, flag) in [
+        ("hidden", "8082:80", "--no-localhost"),
+        ("hidden-udp", "8082:80/udp", "--no-localhost"),
+        ("local", "127.0.0.1:8083:80", "--quiet"),
+        ("local-udp", "127.0.0.1:8083:80/udp", "--quiet"),
+    ] {
+        env.kvmctl([
+            "forwards",
+            "create",
+            name,
+            "--instance",
+            "web",
+            "-p",
+            ports,
+            flag,
+        ])
+        .ok();
+    }
+    let reconcile = |code| {
+        env.kvmctl(["reconcile"]).code(code);
+        env.kvmctl(["reconcile", "--check"]).code(code);
+    };
+    let mut table = Table::default();
+    let everything: &[&[Cell]] = &[&OPEN, &FOREIGN, &SHUT];
+    reconcile(0);
+    table.try_all("made", everything);
+
+    rig.restart_daemon();
+    reconcile(0);
+    table.try_all("libvirtd restarted", everything);
+
+    rig.restart_network();
+    env.kvmctl(["reconcile", "--check"])
+        .code(1)
+        .prints("route_localnet");
+    reconcile(0);
+    table.try_all("network restarted", everything);
+
+    rig.flush();
+    reconcile(1);
+    table.try_all("rules flushed, then reconciled", &[&OPEN]);
+
+    rig.restart_daemon();
+    reconcile(0);
+    table.try_all("libvirtd restarted after that", everything);
+
+    env.kvmctl(["delete", "instance", "web", "--force"]).ok();
+    let closed = OPEN.map(|c| Cell {
+        expected: None,
+        ..c
+    });
+    table.try_all("instance deleted", &[&closed, &FOREIGN, &SHUT]);
+    for name in ["hidden", "hidden-udp", "local", "local-udp"] {
+        env.kvmctl(["forwards", "delete", name]).ok();
+    }
+    assert_eq!(
+        sh("{ iptables-save; nft list ruleset; } | grep -c KVMCTL || true").trim(),
+        "0"
+    );
+
+    println!("\n{} backend, by command\n{}", backend.name(), table.text());
+    assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));
+}
+
+#[test]
+fn by_command_with_iptables() {
+    run_by_command(Backend::Iptables);
+}
+
+#[test]
+fn by_command_with_nftables() {
+    run_by_command(Backend::Nftables);
 }
 
 /// The rule that keeps guests out of the host's 127.0.0.0/8 is what does it.

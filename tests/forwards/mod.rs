@@ -7,7 +7,6 @@
     reason = "the table of who reaches what is for people, and probes talk to their test"
 )]
 
-mod bench;
 mod cycle;
 mod matrix;
 mod net;

@@ -106,7 +106,8 @@ fn ask_tcp(to: SocketAddr) -> Option<String> {
 }
 
 fn ask_udp(to: SocketAddr) -> Option<String> {
-    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).ok()?;
     socket.connect(to).ok()?;
     socket.set_read_timeout(Some(PATIENCE)).ok()?;
     socket.send(b"?").ok()?;
@@ -169,6 +170,19 @@ impl Drop for Server {
         // `ip netns exec` becomes the server, so this is the server itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Asks one port by TCP.
+pub(super) fn ask_one(namespace: Option<&str>, to: &str) -> Answer {
+    let to = to.parse().unwrap();
+    ask(namespace, &[Target { udp: false, to }]).remove(0)
+}
+
+impl Answer {
+    /// Makes the answer of somebody.
+    pub(super) fn from(name: &str) -> Self {
+        Self::From(name.to_owned())
     }
 }
 

@@ -5,6 +5,7 @@
 //!                                     10.77.2.1 ── far 10.77.2.10
 //! ```
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use kvmctl::api::Uid;
@@ -96,7 +97,10 @@ impl Rig {
                  ip link set v-{name} up master {bridge}
                  ip -n {name} link set lo up; ip -n {name} link set eth0 up
                  ip -n {name} addr add {net}.{last}/24 dev eth0
-                 ip -n {name} route add default via {net}.1"
+                 ip -n {name} route add default via {net}.1
+                 ip -n {name} addr add fd00:77:{number}::{last}/64 dev eth0 nodad
+                 ip -n {name} route add default via fd00:77:{number}::1",
+                number = net.rsplit('.').next().unwrap()
             ));
         }
         // It sends to 127.0.0.1, and not to itself.
@@ -110,7 +114,9 @@ impl Rig {
              ip link set v-out up; ip addr add {HOST}/24 dev v-out
              ip -n out link set lo up; ip -n out link set eth0 up
              ip -n out addr add 203.0.113.2/24 dev eth0
-             ip -n out route add 10.77.1.0/24 via {HOST}"
+             ip -n out route add 10.77.1.0/24 via {HOST}
+             ip addr add 2001:db8::1/64 dev v-out nodad
+             ip -n out addr add 2001:db8::2/64 dev eth0 nodad"
         ));
         let all = |port: u16| [format!("tcp/0.0.0.0:{port}"), format!("udp/0.0.0.0:{port}")];
         let sockets: Vec<String> = [80, 81].into_iter().flat_map(all).collect();
@@ -119,6 +125,12 @@ impl Rig {
             .push(Server::start(Some("web"), "web", &sockets));
         self.servers
             .push(Server::start(Some("peer"), "peer", &sockets));
+        let v6 = Server::start(
+            Some("web"),
+            "web6",
+            &["tcp/[fd00:77:1::10]:80", "udp/[fd00:77:1::10]:80"],
+        );
+        self.servers.push(v6);
         let foreign = all(8080);
         self.servers.push(Server::start(
             Some("out"),
@@ -146,12 +158,17 @@ impl Rig {
         guest: &str,
         localhost: bool,
     ) -> Mapping {
+        let guest: IpAddr = guest.parse().unwrap();
+        let subnet = if guest.is_ipv4() {
+            "10.77.1.1/24"
+        } else {
+            "fd00:77:1::1/64"
+        };
         let segment = Segment {
             bridge: "kvmfwa".parse().unwrap(),
-            subnet: "10.77.1.1/24".parse().unwrap(),
+            subnet: subnet.parse().unwrap(),
             libvirt: LibvirtRules::Nat,
         };
-        let guest = guest.parse().unwrap();
         Mapping::new(owner, &ports.parse().unwrap(), guest, segment, localhost).unwrap()
     }
 
@@ -184,7 +201,16 @@ impl Rig {
     }
 
     pub(super) fn restart_network(&self) {
-        sh("virsh -q net-destroy fwa; virsh -q net-start fwa");
+        self.stop_network();
+        self.start_network();
+    }
+
+    pub(super) fn stop_network(&self) {
+        sh("virsh -q net-destroy fwa");
+    }
+
+    pub(super) fn start_network(&self) {
+        sh("virsh -q net-start fwa");
         self.plug();
     }
 
@@ -223,7 +249,8 @@ impl Drop for Rig {
 fn define(name: &str, bridge: &str, number: u8) {
     let xml = format!(
         "<network><name>{name}</name><forward mode=\"nat\"/><bridge name=\"{bridge}\" stp=\"off\"/>\
-         <ip address=\"10.77.{number}.1\" prefix=\"24\"/></network>"
+         <ip address=\"10.77.{number}.1\" prefix=\"24\"/>\
+         <ip family=\"ipv6\" address=\"fd00:77:{number}::1\" prefix=\"64\"/></network>"
     );
     sh(&format!(
         "echo '{xml}' > /run/fw/{name}.xml; virsh -q net-define /run/fw/{name}.xml > /dev/null"

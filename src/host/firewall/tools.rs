@@ -136,6 +136,8 @@ fn is_denial(said: &str) -> bool {
         "Operation not permitted",
         "must be root",
         "a password is required",
+        "sudoers",
+        "not allowed to execute",
     ]
     .iter()
     .any(|words| said.contains(words))

@@ -178,3 +178,51 @@ fn address(tuple: &[u8], v4: u16, v6: u16) -> Option<IpAddr> {
     let sixteen: [u8; 16] = value(ip, v6)?.try_into().ok()?;
     Some(Ipv6Addr::from(sixteen).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_to_their_end(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = replies(&bytes);
+            let _ = entry(&bytes);
+        }
+    }
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(value.len() + 4).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn tuple(kind: u16, from: [u8; 4], to: [u8; 4], port: u16) -> Vec<u8> {
+        let ip = [attribute(IP_V4_SRC, &from), attribute(IP_V4_DST, &to)].concat();
+        let number = attribute(PROTO_NUM, &[17]);
+        let proto = [number, attribute(PROTO_DST_PORT, &port.to_be_bytes())].concat();
+        let both = [attribute(TUPLE_IP, &ip), attribute(TUPLE_PROTO, &proto)].concat();
+        attribute(kind | 0x8000, &both)
+    }
+
+    #[test]
+    fn a_connection_is_read_and_named_again() {
+        let (client, host, guest) = ([1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]);
+        let orig = tuple(TUPLE_ORIG, client, host, 8080);
+        let status = attribute(STATUS, &STATUS_DST_NAT.to_be_bytes());
+        let reply = tuple(TUPLE_REPLY, guest, client, 40000);
+        let body = [orig.clone(), reply, status].concat();
+        let packet = request(NEW, 0, Family::V4, &body);
+        let [Reply::Entry(entry)] = replies(&packet).try_into().unwrap() else {
+            panic!("no entry");
+        };
+        assert_eq!((entry.port, entry.translated), (8080, true));
+        assert_eq!(entry.answers_from, IpAddr::from(guest));
+        assert_eq!(entry.address, IpAddr::from(host));
+        assert!(delete(Family::V4, &entry).ends_with(&orig));
+    }
+}
