@@ -59,7 +59,13 @@ pub fn explain_unseen(
         crate::api::Object::Instance(instance) => {
             instances::creation_unseen(place, store, instance)
         }
-        _ => Ok(vec!["# only kvmctl's own store changes".to_owned()]),
+        crate::api::Object::Secret(_) | crate::api::Object::InstanceType(_) => {
+            Ok(vec!["# only kvmctl's own store changes".to_owned()])
+        }
+        _ => Ok(vec![
+            "# what is done depends on the host: --dry-run=server --explain-plan asks it"
+                .to_owned(),
+        ]),
     }
 }
 

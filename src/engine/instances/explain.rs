@@ -105,7 +105,7 @@ pub(crate) fn creation_unseen(
     record.files = prepared.files();
     record.nics = unchosen_nics(&prepared);
     let key = ObjectKey::new(Kind::Instance, prepared.name.clone());
-    let plan = plan_instance::create(key, &prepared.facts(&record.nics), true);
+    let plan = plan_instance::create(key.clone(), &prepared.facts(&record.nics), true);
     let pool = crate::shell::shell_words(&[&prepared.pool]);
     let image = crate::shell::shell_words(&[instance.spec.image.as_deref().unwrap_or_default()]);
     let mut lines = vec![
@@ -122,6 +122,16 @@ pub(crate) fn creation_unseen(
         .replace(&format!(" {BASE} "), " \"$BASE\" ")
         .replace(BASE, "$BASE");
     lines.extend(text_lines(&script));
+    lines.extend(instance.spec.volumes.iter().map(|volume| {
+        let words = [
+            "kvmctl",
+            "volumes",
+            "attach",
+            volume.name.as_str(),
+            key.name.as_str(),
+        ];
+        crate::shell::shell_words(&words)
+    }));
     Ok(lines)
 }
 
@@ -183,6 +193,8 @@ fn unseen(place: &Place, store: &Store, instance: &Instance) -> Result<Prepared>
         disks: Vec::new(),
         accelerator,
         warning: None,
+        // Where they lie is the host's to say; the script ends with how they come to it.
+        disks: Vec::new(),
         arch: std::env::consts::ARCH.to_owned(),
         firmware: spec.firmware.unwrap_or(Firmware::Bios),
         pool: place.pool.clone(),
