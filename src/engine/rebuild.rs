@@ -46,7 +46,7 @@ impl Rebuilt {
         lines.extend(self.volumes.iter().map(|n| format!("volume/{n} rebuilt")));
         lines.extend(self.incomplete.iter().cloned());
         if lines.is_empty() {
-            lines.push("nothing that kvmctl manages was found".to_owned());
+            lines.push("nothing is missing from the store".to_owned());
         }
         lines
     }
@@ -137,7 +137,12 @@ pub(super) fn record_of_domain(world: &World, domain: &Domain) -> Result<Instanc
                 domain.name()
             ))
         })?;
-    let name = Name::new(domain.name()).map_err(|e| Error::failed(e.to_string()))?;
+    // Its files are named by the name that it was made with.
+    let made = metadata.name.as_deref().and_then(|n| Name::new(n).ok());
+    let name = match made {
+        Some(name) => name,
+        None => Name::new(domain.name()).map_err(|e| Error::failed(e.to_string()))?,
+    };
     let xml = domain.definition()?;
     let mut spec: InstanceSpec = metadata
         .spec
@@ -325,7 +330,7 @@ fn images(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
     pool.refresh()?;
     let store = world.store()?;
     for volume in pool.volumes()? {
-        if !volume.name.starts_with("kvmctl-image-") || !volume.name.ends_with(".json") {
+        if !is_sidecar(&volume.name) {
             continue;
         }
         let mut text = Vec::new();
@@ -385,4 +390,21 @@ fn volumes(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
 fn trimmed(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|b| *b == b'}').map_or(0, |at| at + 1);
     &text[..end]
+}
+
+/// Tells whether the pool has images although the store knows of none: somebody has lost the store.
+pub(super) fn images_forgotten(world: &World) -> bool {
+    let known = world
+        .store_for_reading()
+        .and_then(|store| Ok(store.keys::<StoredImage>()?));
+    let volumes = || -> Result<bool> {
+        let pool = world.host()?.pool(&world.settings().pool)?;
+        Ok(pool.volumes()?.iter().any(|v| is_sidecar(&v.name)))
+    };
+    // It is only a hint: what cannot be looked at says nothing.
+    known.is_ok_and(|known| known.is_empty()) && volumes().unwrap_or(false)
+}
+
+fn is_sidecar(volume: &str) -> bool {
+    volume.starts_with("kvmctl-image-") && volume.ends_with(".json")
 }

@@ -159,7 +159,11 @@ fn image(world: &World, name: &str) -> Result<Option<Error>> {
         .iter()
         .filter_map(|i| i.metadata.name.as_ref().map(Name::to_string))
         .collect();
-    Ok(Some(unknown("image", name, &known, "kvmctl images list")))
+    let error = unknown("image", name, &known, "kvmctl images list");
+    Ok(Some(match super::rebuild::images_forgotten(world) {
+        true => error.hint("the pool has images that the store has lost: kvmctl store rebuild"),
+        false => error,
+    }))
 }
 
 fn volume(world: &World, name: &Name) -> Result<Option<Error>> {

@@ -79,7 +79,9 @@ pub enum ImageError {
     },
     /// Filled by a guest, it would not fit into the pool.
     #[error(
-        "the image describes a disk of {virtual_size} bytes, but the pool has room for {room} bytes"
+        "the image describes a disk of {}, but the pool has room for {}",
+        size(*.virtual_size),
+        size(*.room)
     )]
     DoesNotFit {
         /// Size a guest would see.
@@ -314,6 +316,14 @@ pub(super) fn printable(bytes: &[u8]) -> String {
         shown.push('…');
     }
     format!("\"{shown}\"")
+}
+
+/// Words a size in bytes as people read it.
+fn size(bytes: u64) -> String {
+    match bytes >> 20 {
+        0 => format!("{bytes} bytes"),
+        mib => format!("{mib} MiB"),
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub enum StoreError {
         expected: &'static str,
     },
     /// The directory belongs to another user.
-    #[error("the store {} belongs to user {owner}, not to root or user {caller}", .path.display())]
+    #[error("the store {} belongs to user {owner}, not to {}", .path.display(), welcome(*.caller))]
     Foreign {
         /// The directory.
         path: PathBuf,
@@ -180,6 +180,9 @@ impl StoreError {
                     .to_owned(),
             ),
             Self::Writable { path, .. } => Some(format!("chmod go-w {}", path.display())),
+            Self::Foreign {
+                path, caller: 0, ..
+            } => Some(format!("chown -R root {}", path.display())),
             Self::Foreign { .. } | Self::Symlink(_) => {
                 Some("name another directory with KVMCTL_STORE".to_owned())
             }
@@ -212,6 +215,14 @@ impl From<StoreError> for Error {
             Some(hint) => worded.hint(hint),
             None => worded,
         }
+    }
+}
+
+/// Whose a store may be.
+fn welcome(caller: u32) -> String {
+    match caller {
+        0 => "root".to_owned(),
+        uid => format!("root or user {uid}"),
     }
 }
 
