@@ -189,8 +189,6 @@ fn unseen(place: &Place, store: &Store, instance: &Instance) -> Result<Prepared>
         },
         base: BASE.to_owned(),
         networks: networks.collect(),
-        // Where a volume lies is known to its pool alone.
-        disks: Vec::new(),
         accelerator,
         warning: None,
         // Where they lie is the host's to say; the script ends with how they come to it.
