@@ -35,6 +35,7 @@ mod networks;
 mod patch;
 mod pools;
 mod port;
+mod port_forward;
 mod prompt;
 mod reconcile;
 mod seed;

@@ -6,8 +6,8 @@ use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
     doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs, net,
-    networks, patch, pools, port, reconcile, seed, setup, ssh, store, top, types, version, volumes,
-    wait,
+    networks, patch, pools, port, port_forward, reconcile, seed, setup, ssh, store, top, types,
+    version, volumes, wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -221,6 +221,9 @@ pub(crate) const VERBS: &[Verb] = &[
         "Copy a file into or out of an instance", "kvmctl cp ./site.tar web:/srv/site.tar"),
     verb!("console", Guest, INSTANCE, root: true, console::ConsoleArgs, console::run,
         "Attach to the serial console (leave with Ctrl-])", "kvmctl console web"),
+    verb!("port-forward", Guest, INSTANCE, root: true, port_forward::PortForwardArgs, port_forward::run,
+        "Forward ports of this machine to an instance while the command runs",
+        "kvmctl port-forward instance/web 8080:80\nkvmctl port-forward web :80 --address 0.0.0.0"),
     verb!("seed", Guest, INSTANCE, root: false, seed::SeedArgs, seed::run,
         "Print what went into the cloud-init seed, with secrets masked", "kvmctl instances seed web"),
     verb!("types", Guest, INSTANCE, root: false, types::TypesArgs, types::run,

@@ -18,6 +18,7 @@ mod operate;
 mod options;
 mod owned;
 mod ownership;
+mod port_forward;
 mod power;
 pub mod probe;
 
@@ -40,6 +41,7 @@ pub use instances::{
 pub use operate::{Tell, apply, change_meta, delete, editable, manifest_of, sides};
 pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Place, WIDTH};
 pub use ownership::{adopt, forget};
+pub use port_forward::{ForwardEvent, ForwardRequest, PortPair, TellForward, port_forward};
 pub use signal::{Interrupt, interrupted};
 
 use crate::api::Name;

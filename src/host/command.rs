@@ -85,6 +85,35 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
+/// A program that runs beside us, and ends when this goes out of scope.
+#[derive(Debug)]
+pub struct Running {
+    program: String,
+    child: std::process::Child,
+    said: mpsc::Receiver<Vec<u8>>,
+}
+
+impl Running {
+    /// Returns why it ended, if it has.
+    pub fn ended(&mut self) -> Option<HostError> {
+        let status = self.child.try_wait().ok()??;
+        let stderr = rest(&self.said, Instant::now() + Duration::from_secs(1));
+        Some(HostError::Failed {
+            program: self.program.clone(),
+            status: status.to_string(),
+            stderr: String::from_utf8_lossy(&stderr.unwrap_or_default()).into_owned(),
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended by itself cannot be ended again.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A program on this host, found once.
 #[derive(Debug, Clone)]
 pub struct Tool {
@@ -189,6 +218,37 @@ impl Tool {
         let (stdout, stderr) = (rest(&out, deadline), rest(&err, deadline));
         let (stdout, stderr) = (stdout.ok_or_else(late)?, stderr.ok_or_else(late)?);
         Ok((status, Output { stdout, stderr }))
+    }
+
+    /// Starts it beside us; it ends with the returned value. Its output is not kept.
+    ///
+    /// # Errors
+    /// [`HostError::Spawn`].
+    pub fn beside<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Running, HostError> {
+        let args: Vec<OsString> = args.iter().map(|a| a.as_ref().to_owned()).collect();
+        tracing::info!(target: "host", "{} {}", self.name(), shell_words(&args));
+        let spawn_error = |source| HostError::Spawn {
+            program: self.name(),
+            source,
+        };
+        #[expect(
+            clippy::disallowed_types,
+            reason = "this file is the one process runner"
+        )]
+        let mut command = Command::new(&self.program);
+        command.args(&args).env("LC_ALL", "C");
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(spawn_error)?;
+        let said = drain(child.stderr.take());
+        let program = self.name();
+        Ok(Running {
+            program,
+            child,
+            said,
+        })
     }
 
     /// Runs it on the caller's own terminal and returns its exit code, as a shell tells it.

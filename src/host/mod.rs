@@ -9,12 +9,14 @@ pub mod firewall;
 mod iso;
 pub mod ports;
 mod qemu_img;
+pub mod relay;
 mod routes;
 mod ssh;
 pub mod taps;
 mod terminal;
+mod tunnel;
 
-pub use command::{HostError, Output, Tool};
+pub use command::{HostError, Output, Running, Tool};
 pub use devices::{TakenRange, bridges, devices, taken_ranges};
 pub use editor::{Editor, EditorFile};
 pub use facts::{find_in_sbin, in_group, polkit_is_there};
@@ -23,3 +25,4 @@ pub use qemu_img::{Backing, CheckReport, ImageInfo, ImagePath, InvalidImagePath,
 pub use routes::parse as parse_routes;
 pub use ssh::{Ran, Ssh, SshTarget};
 pub use terminal::Terminal;
+pub use tunnel::{SshHost, Tunnel};

@@ -18,6 +18,7 @@ mod network;
 mod pool;
 mod snapshot;
 mod stats;
+mod user_net;
 mod volume;
 pub mod xml;
 
@@ -35,5 +36,6 @@ pub use interface::Place;
 pub use network::{Lease, Network};
 pub use pool::{Pool, PoolInfo};
 pub use stats::{DomainBrief, DomainUsage};
+pub use user_net::HostForward;
 pub use volume::{Volume, VolumeBrief, VolumeInfo};
 pub use xml::object::ObjectMetadata;

@@ -14,6 +14,7 @@ mod main_path;
 mod many;
 mod networks;
 mod pool;
+mod port_forward;
 mod secrets;
 mod states;
 mod volumes;

@@ -15,6 +15,7 @@ pub use key::own_key;
 pub(in crate::engine) use logs::serial_log;
 pub use logs::{Log, LogSource, open_log};
 pub use seed::seed;
+pub(in crate::engine) use ssh::no_address;
 pub use ssh::ssh;
 
 use crate::api::ObjectKey;

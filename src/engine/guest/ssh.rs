@@ -47,17 +47,23 @@ pub(super) fn ssh_to(
     Ok((Ssh::find()?, target))
 }
 
-fn no_address(key: &ObjectKey, record: Option<&InstanceRecord>) -> Error {
-    let user_mode = |r: &InstanceRecord| {
-        let mut nics = r.nics.iter();
-        nics.any(|n| n.network == instances::USER_NETWORK)
-    };
-    let error = Error::conflict(format!("{key} has no address that ssh could use"));
-    let error = match record.is_some_and(user_mode) {
-        true => error
+/// Words that no address of an instance is known, and why not.
+pub(in crate::engine) fn no_address(key: &ObjectKey, record: Option<&InstanceRecord>) -> Error {
+    let error = Error::conflict(format!("no address of {key} is known"));
+    let nics = record.map_or(&[][..], |r| &r.nics);
+    let user_mode = nics.iter().any(|n| n.network == instances::USER_NETWORK);
+    let error = match nics.first() {
+        Some(_) if user_mode => error
             .caused_by("it is in QEMU's user-mode network, which nothing reaches from outside")
             .hint(format!("kvmctl exec {} -- COMMAND", key.name)),
-        false => error,
+        Some(nic) => error
+            .caused_by(format!(
+                "libvirt gives no addresses in network {:?}: the guest's own is known once its \
+                 agent tells it or the host has heard of it",
+                nic.network
+            ))
+            .hint(format!("kvmctl describe {key}")),
+        None => error,
     };
     error.hint(format!("kvmctl console {}", key.name))
 }
