@@ -53,6 +53,23 @@ pub enum HostError {
         /// The deadline.
         seconds: u64,
     },
+    /// Another machine than the guest answers, or the guest has got another SSH host key.
+    #[error(
+        "{destination} shows another SSH host key than the one that was made with the instance: \
+         it is not the guest, or its key was replaced"
+    )]
+    OtherHostKey {
+        /// User and address.
+        destination: String,
+    },
+    /// ssh could not log in.
+    #[error("cannot log in to {destination}: {why}")]
+    Login {
+        /// User and address.
+        destination: String,
+        /// What ssh said.
+        why: String,
+    },
     /// It printed what we cannot read.
     #[error("{program} printed something unexpected: {what}")]
     Garbage {
@@ -352,6 +369,12 @@ impl From<HostError> for crate::error::Error {
             HostError::Spawn { source, .. } => {
                 Self::new(Kind::Unavailable, error.to_string()).caused_by(source)
             }
+            HostError::OtherHostKey { .. } => Self::new(Kind::Conflict, error.to_string()),
+            HostError::Login { destination, why } => Self::new(
+                Kind::Unavailable,
+                format!("cannot log in to {destination} by ssh"),
+            )
+            .caused_by(why),
             HostError::Failed { .. } | HostError::Garbage { .. } => Self::failed(error.to_string()),
         }
     }

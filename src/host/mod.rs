@@ -23,6 +23,6 @@ pub use facts::{find_in_sbin, in_group, polkit_is_there};
 pub use iso::{IsoMaker, sweep as sweep_seeds};
 pub use qemu_img::{Backing, CheckReport, ImageInfo, ImagePath, InvalidImagePath, QemuImg};
 pub use routes::parse as parse_routes;
-pub use ssh::{Ran, Ssh, SshTarget};
+pub use ssh::{Hop, Ran, Ssh, SshTarget};
 pub use terminal::Terminal;
 pub use tunnel::{SshHost, Tunnel};

@@ -25,7 +25,54 @@ pub struct SshTarget {
     /// The guest's public host key; without one, the first key that is shown is taken.
     pub host_key: Option<String>,
     /// Host that the guest is reached through.
-    pub jump: Option<String>,
+    pub hop: Option<Hop>,
+}
+
+/// A host that guests are reached through; the caller's own settings of ssh hold for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// Its name or address.
+    pub host: String,
+    /// User to log in as.
+    pub user: Option<String>,
+    /// Port of its ssh daemon.
+    pub port: Option<u16>,
+    /// Private key.
+    pub key_file: Option<String>,
+    /// File with its public key.
+    pub known_hosts: Option<String>,
+    /// Whether its key is checked.
+    pub verify: bool,
+    /// The client, where it is not `ssh`.
+    pub program: Option<String>,
+}
+
+impl Hop {
+    /// Builds the command that connects stdin and stdout with the target's port.
+    fn command(&self) -> String {
+        let mut argv = vec![self.program.clone().unwrap_or_else(|| "ssh".to_owned())];
+        let mut option = |flag: &str, value: String| argv.extend([flag.to_owned(), value]);
+        if let Some(port) = self.port {
+            option("-p", port.to_string());
+        }
+        if let Some(user) = &self.user {
+            option("-l", user.clone());
+        }
+        if let Some(file) = &self.key_file {
+            option("-i", file.clone());
+        }
+        if let Some(file) = &self.known_hosts {
+            option("-o", format!("UserKnownHostsFile={file}"));
+        }
+        if !self.verify {
+            option("-o", "StrictHostKeyChecking=no".to_owned());
+        }
+        option("-o", "LogLevel=ERROR".to_owned());
+        argv.extend(["--".to_owned(), self.host.clone()]);
+        // The command is expanded: only the last two percent signs are meant.
+        let quoted = shell_words(&argv).replace('%', "%%");
+        quoted.replacen(" -- ", " -W '[%h]:%p' -- ", 1)
+    }
 }
 
 impl std::fmt::Debug for SshTarget {
@@ -63,7 +110,8 @@ impl Ssh {
     /// Runs one command and keeps what it prints.
     ///
     /// # Errors
-    /// [`HostError::Spawn`] and [`HostError::TimedOut`].
+    /// [`HostError::Spawn`], [`HostError::TimedOut`], [`HostError::OtherHostKey`] and
+    /// [`HostError::Login`].
     pub fn run(
         &self,
         target: &SshTarget,
@@ -79,6 +127,9 @@ impl Ssh {
         let tool = self.tool.clone().timeout(timeout);
         let (status, out) = tool.run_any(&args, input, None)?;
         let code = u8::try_from(status.code().unwrap_or(255) & 0xff).unwrap_or(255);
+        if code == 255 {
+            own_failure(target, &String::from_utf8_lossy(&out.stderr))?;
+        }
         Ok(Ran {
             code,
             stdout: out.stdout,
@@ -89,7 +140,7 @@ impl Ssh {
     /// Logs in on the caller's terminal, or runs one command there.
     ///
     /// # Errors
-    /// [`HostError::Spawn`].
+    /// [`HostError::Spawn`] and [`HostError::OtherHostKey`].
     pub fn interactive(&self, target: &SshTarget, command: &[String]) -> Result<u8, HostError> {
         let keys = self.keys(target)?;
         let mut args = arguments(target, keys.path());
@@ -99,7 +150,15 @@ impl Ssh {
             // As plain ssh has it: the words are joined and the guest's shell reads them.
             args.push(command.join(" "));
         }
-        self.tool.interactive(&args)
+        let code = self.tool.interactive(&args)?;
+        if code == 255 {
+            // Its words went to the terminal, so it is asked again to know what they were.
+            let again = self.run(target, &["true".to_owned()], b"", AGAIN);
+            if let Err(other @ HostError::OtherHostKey { .. }) = again {
+                return Err(other);
+            }
+        }
+        Ok(code)
     }
 
     /// Writes the keys to a directory that only the caller can enter; ssh refuses a private key that
@@ -116,6 +175,34 @@ impl Ssh {
             private(&dir.path().join("known_hosts"), &line).map_err(io)?;
         }
         Ok(dir)
+    }
+}
+
+/// How long a second look at a failed login may take.
+const AGAIN: Duration = Duration::from_secs(20);
+
+/// Tells a failure of ssh itself from a command that ended with 255, as ssh does.
+fn own_failure(target: &SshTarget, stderr: &str) -> Result<(), HostError> {
+    const SIGNS: [&str; 7] = [
+        "ssh: ",
+        "Permission denied (",
+        "Host key verification failed",
+        "Connection closed by",
+        "Connection reset by",
+        "Connection timed out",
+        "Unable to negotiate with",
+    ];
+    let destination = destination(target);
+    if stderr.contains("HOST IDENTIFICATION HAS CHANGED") {
+        return Err(HostError::OtherHostKey { destination });
+    }
+    let sign = |line: &&str| SIGNS.iter().any(|sign| line.contains(sign));
+    match stderr.lines().rfind(sign) {
+        Some(line) => Err(HostError::Login {
+            destination,
+            why: line.trim().to_owned(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -143,16 +230,69 @@ fn arguments(target: &SshTarget, dir: &Path) -> Vec<String> {
         dir.join("known_hosts").display()
     ));
     option("GlobalKnownHostsFile=/dev/null".to_owned());
+    // Another sort of key would be an unknown one, not the wrong one.
+    let sort = target.host_key.as_deref().and_then(|k| k.split(' ').next());
+    if let Some(sort) = sort {
+        option(format!("HostKeyAlgorithms={sort}"));
+    }
     option(format!("StrictHostKeyChecking={checking}"));
     option("ConnectTimeout=15".to_owned());
     option("LogLevel=ERROR".to_owned());
     option("ServerAliveInterval=15".to_owned());
-    if let Some(jump) = &target.jump {
-        option(format!("ProxyJump={jump}"));
+    if let Some(hop) = &target.hop {
+        option(format!("ProxyCommand={}", hop.command()));
     }
     args
 }
 
 fn destination(target: &SshTarget) -> String {
     format!("{}@{}", target.user, target.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop() -> Hop {
+        Hop {
+            host: "h".to_owned(),
+            user: Some("u%".to_owned()),
+            port: Some(2222),
+            key_file: Some("/a b".to_owned()),
+            known_hosts: Some("/k".to_owned()),
+            verify: true,
+            program: None,
+        }
+    }
+
+    #[test]
+    fn a_hop_is_quoted_for_the_shell_and_for_ssh() {
+        assert_eq!(
+            hop().command(),
+            "ssh -p 2222 -l u%% -i '/a b' -o UserKnownHostsFile=/k -o LogLevel=ERROR \
+             -W '[%h]:%p' -- h"
+        );
+    }
+
+    #[test]
+    fn a_failure_of_ssh_is_told_from_one_of_the_command() {
+        let target = SshTarget {
+            address: [192, 0, 2, 1].into(),
+            user: "u".to_owned(),
+            private_key: String::new(),
+            host_key: None,
+            hop: None,
+        };
+        assert!(own_failure(&target, "my own words\n").is_ok());
+        let changed = own_failure(
+            &target,
+            "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @",
+        );
+        assert!(matches!(changed, Err(HostError::OtherHostKey { .. })));
+        let denied = own_failure(&target, "u@192.0.2.1: Permission denied (publickey).\r\n");
+        assert_eq!(
+            denied.unwrap_err().to_string(),
+            "cannot log in to u@192.0.2.1: u@192.0.2.1: Permission denied (publickey)."
+        );
+    }
 }

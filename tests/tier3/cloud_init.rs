@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use crate::support::Env;
+
 use super::host::{BOOT, Identity, apply, field, guest_env, instance, restart_inside, tiny};
 
 #[test]
@@ -56,9 +58,48 @@ fn without_an_agent_a_guest_is_ready_and_reached_all_the_same() {
     .prints("shell script with \nours\n");
     env.kvmctl(["exec", "agentless", "--", "sh", "-c", "exit 9"])
         .code(9);
+    env.kvmctl(["exec", "agentless", "--", "sh", "-c", "exit 255"])
+        .code(255);
+    files_go_both_ways_by_ssh(&env);
+    another_host_key_is_refused(&env);
     env.kvmctl(["delete", "instance", "agentless", "--force"])
         .ok();
     identity.expect_gone();
+}
+
+fn files_go_both_ways_by_ssh(env: &Env) {
+    let content: Vec<u8> = (0..400_000_u32)
+        .map(|n| n.to_le_bytes()[0] ^ 0x5a)
+        .collect();
+    let there = env.path("there");
+    std::fs::write(&there, &content).unwrap();
+    let (there, back) = (there.display().to_string(), env.path("back"));
+    let guest = "agentless:/tmp/it's there";
+    env.kvmctl(["cp", &there, guest]).ok();
+    env.kvmctl(["cp", guest, &back.display().to_string()]).ok();
+    assert!(std::fs::read(back).unwrap() == content);
+    let nowhere = env.kvmctl(["cp", &there, "agentless:/nonexistent/x"]);
+    nowhere.code(1).says("/nonexistent/x");
+}
+
+/// Whoever answers on the address with another key is not the guest.
+fn another_host_key_is_refused(env: &Env) {
+    let replace = "ssh-keygen -q -t ed25519 -N '' -f /tmp/k && \
+                   cp /tmp/k /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh";
+    env.kvmctl(["exec", "agentless", "--", "sudo", "sh", "-c", replace])
+        .ok();
+    let back = env.path("stolen").display().to_string();
+    for command in [
+        vec!["exec", "agentless", "--", "true"],
+        vec!["ssh", "agentless", "--", "true"],
+        vec!["cp", "agentless:/etc/hostname", &back],
+    ] {
+        env.kvmctl(command)
+            .code(5)
+            .says("shows another SSH host key")
+            .says("hint: kvmctl console agentless");
+    }
+    assert!(!env.path("stolen").exists());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::running;
-use super::ssh::ssh_to;
+use super::ssh::{refused, ssh_to};
 use crate::api::ObjectKey;
 use crate::error::{Error, Result};
 use crate::libvirt::{Domain, Executed, GuestPath};
@@ -67,7 +67,9 @@ pub fn exec(
         });
     }
     let (ssh, target) = ssh_to(world, key, None)?;
-    let out = ssh.run(&target, argv, input, timeout)?;
+    let out = ssh
+        .run(&target, argv, input, timeout)
+        .map_err(|e| refused(e, key))?;
     Ok(ExecResult {
         code: out.code,
         stdout: out.stdout,

@@ -3,6 +3,7 @@
 mod console;
 mod copy;
 mod exec;
+mod hop;
 mod key;
 mod logs;
 mod seed;

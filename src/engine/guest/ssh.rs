@@ -1,10 +1,10 @@
 //! Logging in: where to, as whom, by which key.
 
-use super::{own_key, running};
+use super::{hop, own_key, running};
 use crate::api::ObjectKey;
 use crate::engine::instances;
 use crate::error::{Error, Result};
-use crate::host::{Ssh, SshTarget};
+use crate::host::{HostError, Ssh, SshTarget};
 use crate::observe::World;
 use crate::store::InstanceRecord;
 
@@ -15,7 +15,13 @@ use crate::store::InstanceRecord;
 pub fn ssh(world: &World, key: &ObjectKey, user: Option<&str>, command: &[String]) -> Result<u8> {
     running(world, key)?;
     let (ssh, target) = ssh_to(world, key, user)?;
-    Ok(ssh.interactive(&target, command)?)
+    ssh.interactive(&target, command)
+        .map_err(|e| refused(e, key))
+}
+
+/// What keeps ssh from a guest can be looked at on its console.
+pub(super) fn refused(error: HostError, key: &ObjectKey) -> Error {
+    Error::from(error).hint(format!("kvmctl console {}", key.name))
 }
 
 pub(super) fn ssh_to(
@@ -42,7 +48,7 @@ pub(super) fn ssh_to(
         user,
         private_key: ours.private,
         host_key: record.and_then(|r| r.ssh_host_key),
-        jump: jump(world.host()?.uri()),
+        hop: hop::of_uri(world.host()?.uri()),
     };
     Ok((Ssh::find()?, target))
 }
@@ -66,11 +72,4 @@ pub(in crate::engine) fn no_address(key: &ObjectKey, record: Option<&InstanceRec
         None => error,
     };
     error.hint(format!("kvmctl console {}", key.name))
-}
-
-/// Guests of a remote host are reached through it.
-fn jump(uri: &str) -> Option<String> {
-    let rest = uri.split_once("+ssh://")?.1;
-    let host = rest.split(['/', '?']).next()?;
-    (!host.is_empty()).then(|| host.to_owned())
 }
