@@ -217,7 +217,7 @@ mod tests {
         let reply = tuple(TUPLE_REPLY, guest, client, 40000);
         let body = [orig.clone(), reply, status].concat();
         let packet = request(NEW, 0, Family::V4, &body);
-        let [Reply::Entry(entry)] = replies(&packet).try_into().unwrap() else {
+        let [Reply::Entry(entry)] = <[Reply; 1]>::try_from(replies(&packet)).unwrap() else {
             panic!("no entry");
         };
         assert_eq!((entry.port, entry.translated), (8080, true));
