@@ -22,6 +22,7 @@ mod edit;
 mod events;
 mod exec;
 mod explain;
+mod forward;
 mod generate;
 mod get;
 mod grammar;

@@ -5,9 +5,9 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, Subcommand as _}
 use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
-    doctor, edit, events, exec, explain, generate, get, images, ip, label, lifecycle, logs, net,
-    networks, patch, pools, port, port_forward, reconcile, seed, setup, ssh, store, top, types,
-    version, volumes, wait,
+    doctor, edit, events, exec, explain, forward, generate, get, images, ip, label, lifecycle,
+    logs, net, networks, patch, pools, port, port_forward, reconcile, seed, setup, ssh, store, top,
+    types, version, volumes, wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -188,6 +188,9 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("export", Basic, VOLUME, root: false, volumes::ExportArgs, volumes::export,
         "Write a volume to a file that stands alone",
         "kvmctl volumes export data data.qcow2 --compress"),
+    verb!("forward", Basic, NETWORK, root: false, forward::ForwardArgs, forward::run,
+        "Let ports of the host lead to an instance",
+        "kvmctl net forward web 8080:80\nkvmctl net forward web 0:80 127.0.0.1:5353:53/udp"),
     verb!("pull", Basic, IMAGE, root: false, images::PullArgs, images::pull,
         "Download an image of the catalogue, or from a URL", "kvmctl images pull debian-12"),
     verb!("import", Basic, IMAGE, root: false, images::ImportArgs, images::import,

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::forwards;
 use super::instances::USER_NETWORK;
 use crate::api::{InstanceSpec, Name, Timestamp, Uid};
 use crate::cloudinit::{RecoveredInput, Seed, iso_read};
@@ -24,6 +25,7 @@ use crate::store::{
 pub struct Rebuilt {
     networks: Vec<String>,
     instances: Vec<String>,
+    forwards: Vec<String>,
     images: Vec<String>,
     volumes: Vec<String>,
     incomplete: Vec<String>,
@@ -42,6 +44,7 @@ impl Rebuilt {
                 .iter()
                 .map(|n| format!("instance/{n} rebuilt")),
         );
+        lines.extend(self.forwards.iter().map(|n| format!("forward/{n} rebuilt")));
         lines.extend(self.images.iter().map(|n| format!("image/{n} rebuilt")));
         lines.extend(self.volumes.iter().map(|n| format!("volume/{n} rebuilt")));
         lines.extend(self.incomplete.iter().cloned());
@@ -90,6 +93,9 @@ pub fn run(world: &World) -> Result<Rebuilt> {
         save(world, &record, &metadata)?;
         rebuilt.instances.push(record.name.to_string());
     }
+    let forwards = forwards::rebuild(world)?;
+    rebuilt.forwards = forwards.names;
+    rebuilt.incomplete.extend(forwards.incomplete);
     Ok(rebuilt)
 }
 

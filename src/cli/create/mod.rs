@@ -2,7 +2,7 @@
 //!
 //! One file a kind; each only builds an object, so that flags and YAML cannot drift apart.
 
-mod forward;
+pub(crate) mod forward;
 pub(crate) mod instance;
 mod instance_type;
 mod network;

@@ -15,6 +15,7 @@ mod claims;
 mod delete;
 mod listed;
 mod mend;
+mod rebuild;
 mod rules;
 mod worker;
 
@@ -22,6 +23,7 @@ pub(super) use apply::{apply, sides};
 pub(super) use delete::delete;
 pub(super) use listed::{check_ports, led_to, take_ports, wants_rules};
 pub(super) use mend::{check, mend, tidy};
+pub(super) use rebuild::rebuild;
 pub(super) use rules::{enforce, require_rights, withdraw};
 
 use crate::api::{Kind, ObjectKey, Uid};

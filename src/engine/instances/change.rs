@@ -49,7 +49,9 @@ pub fn change_spec(
         change(&mut instance.spec);
         Ok(())
     };
-    Ok(edit(world, key, reporter, change)?.outcome)
+    let outcome = edit(world, key, reporter, change)?.outcome;
+    forwards::tidy(world, reporter);
+    Ok(outcome)
 }
 
 /// Changes an instance as it is; what was applied last stays what was applied last.

@@ -5,6 +5,7 @@ use super::worker::NetworkWorker;
 use super::{OBJECT_WAIT, note};
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::engine::executor::execute;
+use crate::engine::{forwards, replug};
 use crate::error::Result;
 use crate::observe::World;
 use crate::plan::network::Step;
@@ -47,5 +48,21 @@ fn change(world: &World, key: &ObjectKey, step: Step, reporter: &dyn Reporter) -
         _ => "Stopped",
     };
     note(world, key, found.uid(), reason, told);
+    if outcome == Outcome::Started {
+        put_right(world, reporter);
+    }
     Ok(outcome)
+}
+
+/// The bridge is a new one: guests that ran on are plugged in again, and what rules need of it is set.
+fn put_right(world: &World, reporter: &dyn Reporter) {
+    match replug::mend(world) {
+        Ok(findings) => {
+            for finding in findings.iter().filter(|f| !f.mended) {
+                reporter.warn(&finding.to_string());
+            }
+        }
+        Err(error) => reporter.warn(&format!("running guests were not looked at: {error}")),
+    }
+    forwards::tidy(world, reporter);
 }
