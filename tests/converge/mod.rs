@@ -9,6 +9,7 @@ mod change;
 mod create;
 mod delete;
 mod faults;
+mod forwards;
 mod many;
 mod networks;
 mod place;
