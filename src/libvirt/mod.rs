@@ -35,7 +35,7 @@ pub use events::{Event, EventKind, EventWaiter, StopCause, Waited};
 pub use interface::Place;
 pub use network::{Lease, Network};
 pub use pool::{Pool, PoolInfo};
-pub use stats::{DomainBrief, DomainUsage};
+pub use stats::{Disks, DomainBrief, DomainUsage};
 pub use user_net::HostForward;
 pub use volume::{Volume, VolumeBrief, VolumeInfo};
 pub use xml::object::ObjectMetadata;

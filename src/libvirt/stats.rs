@@ -42,6 +42,9 @@ pub struct DomainUsage {
     pub written: u64,
 }
 
+/// Targets of disks, each with its path.
+pub type Disks = Vec<(String, String)>;
+
 impl Host {
     /// Returns name, identity and state of all domains.
     ///
@@ -70,6 +73,18 @@ impl Host {
             .collect())
     }
 
+    /// Returns the disks of all domains as target and path: of what runs where it runs, else of the
+    /// definition; nothing for a domain whose driver does not tell.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn domain_disks(&self) -> Result<Vec<(DomainBrief, Option<Disks>)>, LibvirtError> {
+        let groups = sys::VIR_DOMAIN_STATS_STATE | sys::VIR_DOMAIN_STATS_BLOCK;
+        let records = self.all_stats(groups)?;
+        let told = records.iter().map(|r| (brief(r), disks(&r.params)));
+        Ok(told.collect())
+    }
+
     fn all_stats(&self, groups: u32) -> Result<Vec<Record>, LibvirtError> {
         let ask = |flags| {
             call("virConnectGetAllDomainStats", "list", "domains", || {
@@ -95,6 +110,22 @@ fn brief(record: &Record) -> DomainBrief {
         id: record.id,
         state: DomainState::from_raw(number("state.state"), number("state.reason")),
     }
+}
+
+fn disks(params: &BTreeMap<String, Value>) -> Option<Disks> {
+    let Some(Value::Number(count)) = params.get("block.count") else {
+        return None;
+    };
+    let text = |key: String| match params.get(&key) {
+        Some(Value::Text(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let disk = |n| {
+        let target = text(format!("block.{n}.name"))?;
+        // A drive without a medium has no path.
+        Some((target, text(format!("block.{n}.path"))?))
+    };
+    Some((0..*count).filter_map(disk).collect())
 }
 
 fn usage(params: &BTreeMap<String, Value>) -> DomainUsage {

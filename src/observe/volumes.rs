@@ -35,7 +35,7 @@ impl World {
         if records.is_empty() && scope == Scope::Managed {
             return Ok(Vec::new());
         }
-        let uses = self.disk_uses()?;
+        let uses = self.disk_uses_at_a_glance()?;
         let begun = self.begun(Kind::Volume)?;
         let mut pools = Pools::new(self);
         let mut all = Vec::with_capacity(records.len());
@@ -78,7 +78,35 @@ impl World {
         Ok(volume)
     }
 
-    /// Returns what every domain has as disks, running or not.
+    /// Returns what every domain has as disks, by one call for all: what runs where it runs, else the
+    /// definition.
+    fn disk_uses_at_a_glance(&self) -> Result<Vec<DiskUse>> {
+        let told = self.host()?.domain_disks()?;
+        if told.iter().any(|(_, disks)| disks.is_none()) {
+            return self.disk_uses();
+        }
+        let (briefs, disks): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+        let index = self.index_of(&briefs)?;
+        let mut uses = Vec::new();
+        for (brief, disks) in briefs.iter().zip(disks) {
+            let managed = index.rows.contains_key(&brief.uid);
+            for (target, path) in disks.unwrap_or_default() {
+                uses.push(DiskUse {
+                    path,
+                    domain_uid: brief.uid,
+                    at: VolumeUse {
+                        domain: brief.name.clone(),
+                        managed,
+                        running: brief.state.is_active(),
+                        target,
+                    },
+                });
+            }
+        }
+        Ok(uses)
+    }
+
+    /// Returns what every domain has as disks, in what runs and in the definition.
     ///
     /// # Errors
     /// What libvirt refuses.
