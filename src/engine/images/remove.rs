@@ -3,7 +3,7 @@
 use crate::api::{Kind, Name};
 use crate::error::{Error, Result};
 use crate::observe::{StoredImage, World};
-use crate::store::{InstanceRecord, STORE_WAIT};
+use crate::store::{InstanceRecord, STORE_WAIT, VolumeRecord};
 
 /// Names of the images in the pool that no instance stands on.
 ///
@@ -42,10 +42,13 @@ pub fn dependents(world: &World, name: &str) -> Result<Vec<String>> {
         return Ok(users);
     };
     let path = base.path()?;
+    let records: Vec<VolumeRecord> = world.store_for_reading()?.all()?;
     for volume in pool.volumes()? {
         if volume.backing_path()?.as_deref() == Some(path.as_str()) {
             let name = volume.name.clone();
-            if !users
+            if let Some(record) = records.iter().find(|r| r.file.volume == name) {
+                users.push(format!("volume/{}", record.name));
+            } else if !users
                 .iter()
                 .any(|u| name.starts_with(u.trim_start_matches("instance/")))
             {
@@ -94,10 +97,15 @@ pub fn delete(world: &World, name: &Name) -> Result<()> {
             .iter()
             .filter_map(|u| u.strip_prefix("instance/"))
             .collect();
-        return Err(match instances.is_empty() {
-            true => error,
-            false => error.hint(format!("kvmctl instances delete {}", instances.join(" "))),
-        });
+        let volumes: Vec<&str> = users
+            .iter()
+            .filter_map(|u| u.strip_prefix("volume/"))
+            .collect();
+        let named = [("instances", instances), ("volumes", volumes)];
+        let hints = named.iter().filter(|(_, names)| !names.is_empty());
+        return Err(hints.fold(error, |error, (noun, names)| {
+            error.hint(format!("kvmctl {noun} delete {}", names.join(" ")))
+        }));
     }
     if !shared {
         let pool = world.host()?.pool(&stored.pool)?;
