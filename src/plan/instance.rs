@@ -373,16 +373,12 @@ impl Step {
             Self::AttachDisk(disk) => {
                 let mut args = vec!["attach-disk", name.as_str(), &disk.path, "vdX"];
                 args.extend(["--targetbus", "virtio", "--subdriver", disk.format.as_str()]);
-                args.extend(["--serial", &disk.serial, "--config", "--live"]);
+                args.extend(["--serial", &disk.serial, "--persistent"]);
                 virsh(&args)
             }
-            Self::DetachDisk(disk) => virsh(&[
-                "detach-disk",
-                name.as_str(),
-                &disk.path,
-                "--config",
-                "--live",
-            ]),
+            Self::DetachDisk(disk) => {
+                virsh(&["detach-disk", name.as_str(), &disk.path, "--persistent"])
+            }
             Self::Suspend => Some(format!("virsh suspend {name}")),
             Self::Resume => Some(format!("virsh resume {name}")),
             Self::Forward(ports) => {
