@@ -26,7 +26,7 @@ pub(super) fn names_of(kind: Kind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| matching(current, names(kind)))
 }
 
-/// Completes kinds, and `kind/name`.
+/// Completes kinds, and `kind/name`; after a kind the names of its objects.
 pub(super) fn targets() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let text = current.to_string_lossy();
@@ -38,10 +38,30 @@ pub(super) fn targets() -> ArgValueCompleter {
                     .collect(),
                 None => Vec::new(),
             },
-            None => KINDS.iter().map(|row| row.plural.to_owned()).collect(),
+            None => match kind_before() {
+                Some(kind) => names(kind),
+                None => KINDS.iter().map(|row| row.plural.to_owned()).collect(),
+            },
         };
         matching(current, words)
     })
+}
+
+/// Returns the kind among the words before the one that is typed; a completer is told only the latter.
+fn kind_before() -> Option<Kind> {
+    let mut words = std::env::args().skip_while(|word| word != "--").skip(1);
+    let at = std::env::var("_CLAP_COMPLETE_INDEX").ok();
+    let before: Vec<String> = match at.and_then(|at| at.parse().ok()) {
+        Some(at) => words.by_ref().take(at).collect(),
+        None => words.collect(),
+    };
+    kind_among(&before)
+}
+
+/// The first two words are kvmctl and its verb.
+fn kind_among(words: &[String]) -> Option<Kind> {
+    let mut words = words.iter().skip(2);
+    words.find_map(|word| Kind::from_noun(word))
 }
 
 fn matching(current: &OsStr, words: Vec<String>) -> Vec<CompletionCandidate> {
@@ -107,4 +127,24 @@ fn store_names(kind: Kind) -> Option<Vec<String>> {
                 .collect()
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_a_kind() {
+        let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
+        assert_eq!(kind_among(&words("kvmctl get")), None);
+        assert_eq!(
+            kind_among(&words("kvmctl delete instance web")),
+            Some(Kind::Instance)
+        );
+        assert_eq!(
+            kind_among(&words("kvmctl get -o yaml img")),
+            Some(Kind::Image)
+        );
+        assert_eq!(kind_among(&words("kvmctl get instance/web")), None);
+    }
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use clap::Args;
 
 use super::super::args::InputFile;
+use super::super::complete::names_of;
 use crate::api::{
-    API_VERSION, EnvName, EnvVar, EnvVarSource, Firmware, Instance, InstanceSpec, LabelKey,
+    API_VERSION, EnvName, EnvVar, EnvVarSource, Firmware, Instance, InstanceSpec, Kind, LabelKey,
     LabelValue, Name, NetworkAttachment, ObjectMeta, PortMapping, Quantity, SecretKeyRef,
     VolumeAttachment,
 };
@@ -20,10 +21,10 @@ pub(crate) struct InstanceArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: Name,
     /// Image to boot, as debian-12 (see `kvmctl images list`)
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", add = names_of(Kind::Image))]
     image: Option<String>,
     /// Instance type, as t2.micro (see `kvmctl types list`)
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", add = names_of(Kind::InstanceType))]
     instance_type: Option<String>,
     /// Number of virtual CPUs, instead of the type's
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
