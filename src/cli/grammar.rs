@@ -167,7 +167,7 @@ fn examples(verb: &Verb, kind: Option<Kind>) -> String {
 
 /// The list of commands in groups, which clap cannot make itself.
 fn overview() -> String {
-    let mut text = String::from("\nObjects:\n");
+    let mut text = String::from("Objects:\n");
     for row in KINDS.iter().rev() {
         text.push_str(&format!("  {:<15}{}\n", row.plural, row.about));
     }

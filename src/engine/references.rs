@@ -86,11 +86,15 @@ pub(super) fn unharmed(object: &Object, failed: &[ObjectKey]) -> Result<()> {
 /// could tell whose it is.
 pub(super) fn of_object(error: Error, object: &Object) -> Error {
     match object.key() {
-        Some(key) if !error.to_string().contains(key.name.as_str()) => {
-            flat(error.context(key.to_string()))
-        }
+        Some(key) if !says(&error, &key) => flat(error.context(key.to_string())),
         _ => error,
     }
+}
+
+/// A name may be a part of any word; told are `instance/web` and `"web"`.
+fn says(error: &Error, key: &ObjectKey) -> bool {
+    let text = error.to_string();
+    text.contains(&key.to_string()) || text.contains(&format!("{:?}", key.name.as_str()))
 }
 
 /// Puts place and fault into one line.

@@ -125,6 +125,103 @@ fn secrets_are_kept_and_never_printed() {
 }
 
 #[test]
+fn a_printed_secret_can_be_applied_again_and_a_diff_hides_its_values() {
+    let (_daemon, env) = start();
+    let secret = |value: &str| {
+        format!(
+            "apiVersion: kvmctl/v1\nkind: Secret\nmetadata:\n  name: s\ndata:\n  A: one\n  B: {value}\n"
+        )
+    };
+    let apply = |text: &str| {
+        let file = env.file("secret.yaml", text).display().to_string();
+        (
+            env.kvmctl(["diff", "-f", &file]),
+            env.kvmctl(["apply", "-f", &file]),
+        )
+    };
+    apply(&secret("canary-1")).1.ok();
+    let printed = env.kvmctl(["get", "secret", "s", "-o", "yaml"]).ok();
+    let (diff, again) = apply(&printed.stdout);
+    diff.code(0);
+    again.ok().prints("secret/s unchanged");
+    let (diff, _) = apply(&secret("canary-2"));
+    let diff = diff.code(1).prints("-  B: \"*** (before)\"");
+    assert!(
+        !diff.stdout.contains("canary") && !diff.stdout.contains("sha256"),
+        "{diff}"
+    );
+    env.kvmctl(["delete", "secret", "s"]).ok();
+    apply(&printed.stdout).1.code(2).says("data.A is masked");
+    env.kvmctl(["secrets", "create", "s", "--from-literal", "A=canary-3"])
+        .code(2)
+        .says("kvmctl secrets create s --from-file A=-");
+}
+
+#[test]
+fn waiting_for_what_is_not_there_says_so_and_does_not_pass() {
+    let (_daemon, env) = start();
+    env.kvmctl(["adopt", "instance", "test"]).ok();
+    let wait = |goal: &str, rest: &[&str]| {
+        let goal = format!("--for={goal}");
+        let args = [&["wait", &goal, "--timeout=200ms"], rest].concat();
+        env.kvmctl(args)
+    };
+    wait("condition=Ready", &["instances", "-l", "a=b"])
+        .code(4)
+        .says("no matching resources found");
+    wait("delete", &["instances", "-l", "a=b"]).ok();
+    wait("condition=Ready", &["instances"])
+        .code(2)
+        .says("--all");
+    wait("jsonpath={.status.phase}=Running", &["instances", "--all"])
+        .ok()
+        .prints("instance/test condition met");
+    wait("jsonpath={.status.phase=Running", &["instance", "test"]).code(2);
+    wait(
+        "jsonpath={.status.phase}=Stopped",
+        &["instance", "test", "none"],
+    )
+    .code(6)
+    .says("last seen: Running")
+    .says("instance \"none\" does not exist");
+    env.kvmctl(["get", "instance", "test", "-l", "a=b"])
+        .code(2)
+        .says("selector");
+    env.kvmctl(["delete", "instances", "-l", "a=b"])
+        .ok()
+        .says("No resources found");
+}
+
+#[test]
+fn a_store_that_depends_on_where_one_stands_is_refused() {
+    let env = Env::new("test:///default").with("KVMCTL_STORE", "here");
+    env.kvmctl(["get", "secrets"]).code(2).says("KVMCTL_STORE");
+    assert!(!env.path("here").exists());
+}
+
+#[test]
+fn names_complete_after_a_kind() {
+    let (_daemon, env) = start();
+    env.kvmctl(["adopt", "instance", "test"]).ok();
+    env.kvmctl(["get", "instances"]).ok();
+    for (line, offered) in [
+        ("get instance ", "test"),
+        ("delete instances t", "test"),
+        ("get i", "instances"),
+        ("instances stop ", "test"),
+        ("instances create x --type t2.mi", "t2.micro"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let index = format!("_CLAP_COMPLETE_INDEX={}", words.len());
+        let kvmctl = env!("CARGO_BIN_EXE_kvmctl");
+        let start = ["KVMCTL_COMPLETE=bash", &index, kvmctl, "--", "kvmctl"];
+        env.run("env", &[&start, &words[..]].concat())
+            .ok()
+            .prints(offered);
+    }
+}
+
+#[test]
 fn a_daemon_that_dies_is_an_error_and_not_an_empty_world() {
     let (daemon, env) = start();
     env.kvmctl(["get", "instances", "--all"])

@@ -36,10 +36,11 @@ impl SecretArgs {
         if let Some(given) = self.from_literal.first() {
             let key = given.split_once('=').map_or(given.as_str(), |(key, _)| key);
             return Err(Error::usage(
-                "--from-literal is not taken: everybody on the host can read a command line",
+                "--from-literal is not taken: everybody on the host can read a command line; \
+                 the value is read from a file, or from standard input",
             )
             .hint(format!(
-                "kvmctl secrets create {} --from-file {key}=-      (then type it, and Ctrl-D)",
+                "kvmctl secrets create {} --from-file {key}=-",
                 self.name
             )));
         }

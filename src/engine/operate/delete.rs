@@ -118,20 +118,23 @@ fn delete_one(
     })
 }
 
+/// Returns the instances that refer to a secret or type.
+pub(super) fn users(world: &World, key: &ObjectKey) -> Result<Vec<String>> {
+    let records: Vec<crate::store::InstanceRecord> = world.store_for_reading()?.all()?;
+    let refers = |r: &&crate::store::InstanceRecord| {
+        let mut by_env = r.spec.env.iter().filter_map(|v| v.value_from.as_ref());
+        match key.kind {
+            Kind::Secret => by_env.any(|s| s.secret.name == key.name),
+            _ => r.spec.instance_type.as_deref() == Some(key.name.as_str()),
+        }
+    };
+    let users = records.iter().filter(refers);
+    Ok(users.map(|r| format!("instance/{}", r.name)).collect())
+}
+
 /// A secret or type that instances refer to stays: they could not be made again without it.
 fn refuse_used(world: &World, key: &ObjectKey) -> Result<()> {
-    let records: Vec<crate::store::InstanceRecord> = world.store_for_reading()?.all()?;
-    let users: Vec<String> = records
-        .iter()
-        .filter(|r| {
-            let by_env = r.spec.env.iter().filter_map(|v| v.value_from.as_ref());
-            match key.kind {
-                Kind::Secret => by_env.into_iter().any(|s| s.secret.name == key.name),
-                _ => r.spec.instance_type.as_deref() == Some(key.name.as_str()),
-            }
-        })
-        .map(|r| format!("instance/{}", r.name))
-        .collect();
+    let users = users(world, key)?;
     if users.is_empty() {
         return Ok(());
     }

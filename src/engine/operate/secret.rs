@@ -1,5 +1,6 @@
 //! Secrets: what applying one does.
 
+use super::delete::users;
 use super::settle::{kept_meta, key_of, settle};
 use crate::api::{Kind, MASKED, ObjectKey, Secret, SecretValue};
 use crate::engine::options::{Applied, ApplyOptions};
@@ -30,11 +31,18 @@ pub(super) fn apply_secret(
         old.as_ref().map(|o| &o.metadata),
         options,
     )?;
-    settle(world, key, old.is_some(), same, step, options, || {
+    let changed = old.as_ref().is_some_and(|old| old.data != new.data);
+    let mut applied = settle(world, key, old.is_some(), same, step, options, || {
         let store = world.store()?;
         let _lock = store.lock(STORE_WAIT)?;
         Ok(store.put(&SecretRecord::new(new)?)?)
-    })
+    })?;
+    if changed {
+        let users = users(world, &applied.key)?;
+        let kept = |user: &String| format!("{user} has the values that it was made with");
+        applied.notes.extend(users.iter().map(kept));
+    }
+    Ok(applied)
 }
 
 /// Puts the value that is there in the place of each mask.
