@@ -169,6 +169,9 @@ impl NewVolume {
             ]);
         }
         match self.preallocation {
+            Preallocation::Off if self.source == Source::Empty => {
+                args.extend(["--allocation", "0"]);
+            }
             Preallocation::Off => {}
             Preallocation::Metadata => args.push("--prealloc-metadata"),
             Preallocation::Falloc | Preallocation::Full => args.extend(["--allocation", &bytes]),
