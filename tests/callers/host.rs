@@ -137,10 +137,13 @@ impl PrivateHost {
         self.run(who, &self.argv(args))
     }
 
-    /// Runs kvmctl on another machine: it shares the network with the host, and no file.
+    /// Runs kvmctl on another machine: it shares the network with the host, and no file. There `home`
+    /// is also what the user database has as root's, where ssh looks.
     pub(super) fn kvmctl_elsewhere(&self, home: &Path, args: &[&str]) -> Seen {
         let mut command = self.enter(&["--net"]);
         command
+            .args(["unshare", "--mount", "--propagation", "private", "sh", "-c"])
+            .args(["mount --bind \"$HOME\" /root && exec \"$@\"", "sh"])
             .args(self.argv(args))
             .env("HOME", home)
             .env("XDG_RUNTIME_DIR", home);

@@ -5,7 +5,9 @@
 
 mod alone;
 mod contexts;
+mod doctor;
 mod host;
 mod member;
 mod refused;
+mod sshd;
 mod uris;

@@ -1,6 +1,7 @@
 //! Every way to a daemon, and what must not matter: that its files are out of reach.
 
 use super::host::{PrivateHost, Seen, Socket, Who, guest_turn};
+use super::sshd;
 
 const TCP: &str = "qemu+tcp://127.0.0.1/system";
 
@@ -35,13 +36,22 @@ impl<'h> Elsewhere<'h> {
     }
 }
 
-/// The client shares no file with the daemon, so everything goes by stream.
+/// The client shares no file with the daemon, so everything goes by stream; what kvmctl itself does by
+/// ssh goes the same way, by the same key.
 #[test]
 fn a_remote_host_is_like_a_local_one() {
     let host = PrivateHost::start(Socket::Group);
     let far = Elsewhere::new(&host);
-    far.kvmctl(&["config", "set-context", "far", "--uri", TCP])
+    sshd::start(&host, far.home.path());
+    let place = format!("kt-member@127.0.0.1:{}/system", sshd::PORT);
+    let uri = format!("qemu+ssh://{place}?keyfile=/root/.ssh/its%20key");
+    far.kvmctl(&["config", "set-context", "far", "--uri", &uri])
         .ok();
+    // The host's key is known to nobody yet, and nobody is asked.
+    let unknown = far.kvmctl(&["--context", "far", "get", "instances"]);
+    unknown.code(8).says("Host key verification failed");
+    let ssh = far.home.path().join(".ssh");
+    std::fs::copy(ssh.join("its_hosts"), ssh.join("known_hosts")).unwrap();
     far.kvmctl(&["config", "use-context", "far"]).ok();
     far.kvmctl(&["setup", "--yes", "--cidr", "10.215.0.0/24"])
         .ok()
@@ -65,6 +75,13 @@ fn a_remote_host_is_like_a_local_one() {
     far.kvmctl(&["exec", "web", "--", "hostname"])
         .ok()
         .prints("web");
+    far.kvmctl(&["exec", "web", "--via", "ssh", "--", "hostname"])
+        .ok()
+        .prints("web");
+    far.kvmctl(&["ssh", "web", "--", "exit", "7"]).code(7);
+    let address = far.kvmctl(&["instances", "ip", "web"]).ok().out;
+    let through = format!("target {} port 22", address.trim());
+    assert!(sshd::log(&host).contains(&through), "{}", sshd::log(&host));
     far.kvmctl(&["logs", "web"]).ok().prints("Linux version");
     far.kvmctl(&["logs", "web", "--qemu"])
         .code(1)
@@ -81,7 +98,7 @@ fn a_remote_host_is_like_a_local_one() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     assert!(
-        matches!(stores.as_slice(), [one] if one.starts_with("qemu-127-0-0-1-system-")),
+        matches!(stores.as_slice(), [one] if one.starts_with("qemu-") && one.contains("127-0-0-1")),
         "{stores:?}"
     );
     assert!(!host.path("varlib/kvmctl").exists());
@@ -151,4 +168,26 @@ fn every_way_to_a_daemon_opens() {
     gone.code(8).never_says("No instances");
     let senseless = far.kvmctl(&["--uri", "quemu:///system", "get", "instances"]);
     senseless.code(2).says("qemu:///system");
+}
+
+/// Where the daemons are modular, there is no socket of libvirtd's: the one of virtqemud is found, and
+/// decides whose world it is. The daemon behind it is the monolithic one, which the client cannot tell.
+#[test]
+fn the_socket_of_a_modular_daemon_is_found() {
+    let host = PrivateHost::start(Socket::Group);
+    let rename = "cd /run/libvirt && mv libvirt-sock virtqemud-sock && \
+                  mv libvirt-sock-ro virtqemud-sock-ro";
+    host.run(Who::Root, &["sh", "-c", rename]).ok();
+    for who in [Who::Root, Who::Member] {
+        host.kvmctl(who, &["setup", "--yes", "--cidr", "10.215.0.0/24"])
+            .ok();
+        host.kvmctl(who, &["doctor"])
+            .ok()
+            .prints("/run/libvirt/virtqemud-sock is for its owner and group only");
+        host.kvmctl(who, &["get", "instances"])
+            .ok()
+            .never_says("session");
+    }
+    let stranger = host.kvmctl(Who::Alone, &["--uri", "qemu:///system", "get", "instances"]);
+    stranger.code(8).says("usermod -aG libvirt");
 }

@@ -43,6 +43,16 @@ pub(super) fn unreachable_daemon(report: &mut Report, settings: &Settings, error
     }
 }
 
+/// Who uses the system daemon without being root does so as a member of its group.
+pub(super) fn group(report: &mut Report) {
+    if !rustix::process::geteuid().is_root() && host::in_group("libvirt") {
+        report.ok(
+            "group",
+            "you are in the group libvirt: root's equal on this host",
+        );
+    }
+}
+
 /// A socket that anybody may write to gives anybody the rights of root.
 pub(super) fn socket_mode(report: &mut Report) {
     use std::os::unix::fs::MetadataExt as _;
@@ -57,6 +67,16 @@ pub(super) fn socket_mode(report: &mut Report) {
                 "socket-mode",
                 format!("{socket} is writable by everybody, who so has the rights of root"),
                 "set unix_sock_rw_perms = \"0770\" in /etc/libvirt/libvirtd.conf and restart libvirtd",
+            );
+        } else if open {
+            report.ok(
+                "socket-mode",
+                format!("{socket} asks polkit who may do what"),
+            );
+        } else {
+            report.ok(
+                "socket-mode",
+                format!("{socket} is for its owner and group only"),
             );
         }
     }

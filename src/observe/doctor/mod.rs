@@ -12,7 +12,7 @@ use super::world::World;
 use crate::config::Settings;
 use crate::error::Result;
 use cpu::kvm;
-use daemon::{daemon, socket_mode, unreachable_daemon};
+use daemon::{daemon, group, socket_mode, unreachable_daemon};
 use network::network;
 use pool::pool;
 use tools::{HERE, ON_HOST, tools};
@@ -98,6 +98,9 @@ pub fn run(settings: &Settings, world: Result<&World>) -> Report {
         store(&mut report, world);
         if host.is_local() {
             socket_mode(&mut report);
+            if !host.is_session() {
+                group(&mut report);
+            }
         }
     }
     let local = opened.is_err() || opened.is_ok_and(|(_, host)| host.is_local());

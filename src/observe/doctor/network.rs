@@ -1,7 +1,7 @@
 //! The network of the context, and the firewall that it depends on.
 
 use super::{Report, autostart};
-use crate::host::{HostError, Tool};
+use crate::host::{self, HostError};
 use crate::libvirt::Host;
 use crate::observe::World;
 
@@ -38,10 +38,10 @@ pub(super) fn network(report: &mut Report, world: &World, host: &Host) {
 
 /// Which backend libvirt uses for a bridge, whether its rules are there, and what would cut guests off.
 fn firewall(report: &mut Report, bridge: &str) {
-    let iptables = Tool::find(&["iptables"], "iptables")
+    let iptables = host::find_in_sbin(&["iptables"], "iptables")
         .and_then(|t| t.run(&["-w", "5", "-S"], b"", None))
         .map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
-    let nft = Tool::find(&["nft"], "nftables")
+    let nft = host::find_in_sbin(&["nft"], "nftables")
         .and_then(|t| t.run_any(&["list", "table", "ip", "libvirt_network"], b"", None))
         .map(|(_, out)| String::from_utf8_lossy(&out.stdout).into_owned());
     let by_iptables = iptables.as_ref().is_ok_and(|rules| {
@@ -63,6 +63,12 @@ fn firewall(report: &mut Report, bridge: &str) {
             "firewall",
             "the firewall's rules can only be read by root",
             "sudo kvmctl doctor",
+        ),
+        // By the tool that is missing libvirt may have made them all the same.
+        (_, _, Err(_)) => report.warning(
+            "firewall",
+            format!("cannot tell whether libvirt's rules for {bridge} are there"),
+            "apt-get install iptables nftables",
         ),
         _ => report.warning(
             "firewall",
