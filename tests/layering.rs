@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "observe",
         &[
             "api", "config", "error", "host", "image", "libvirt", "manifest", "net", "paths",
-            "plan", "store",
+            "plan", "shell", "store",
         ],
     ),
     (
@@ -53,7 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "api", "config", "engine", "error", "host", "image", "libvirt", "manifest", "observe",
-            "output", "paths", "plan", "store",
+            "output", "paths", "plan", "shell", "store",
         ],
     ),
 ];

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::applyset::ApplySetArgs;
 use super::args::{DryRunArgs, FileArgs, WaitArgs};
 use super::context::Ctx;
 use crate::api::Kind;
@@ -17,6 +18,8 @@ pub(crate) struct ApplyArgs {
     dry_run: DryRunArgs,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    set: ApplySetArgs,
     /// Fail with exit code 3 when nothing needed changing
     #[arg(long)]
     error_unchanged: bool,
@@ -27,15 +30,18 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ApplyArgs) -> Result<()> {
     if args.files.files.is_empty() {
         return Err(Error::usage("must specify -f").hint("kvmctl apply -f stack.yaml"));
     }
-    let objects = ctx.manifests(&args.files, "apply")?;
+    let dry_run = ctx.dry_run(&args.dry_run)?;
+    let mut objects = ctx.manifests(&args.files, "apply")?;
+    let prune = args.set.join(ctx, &mut objects, dry_run)?;
     let options = ApplyOptions {
         mode: ApplyMode::Apply,
-        dry_run: ctx.dry_run(&args.dry_run)?,
+        dry_run,
         wait: args
             .wait
             .wanted(false)
             .then(|| args.wait.timeout.duration()),
         error_unchanged: args.error_unchanged,
     };
-    ctx.apply(objects, &options)
+    ctx.apply(objects, &options)?;
+    prune.run(ctx, dry_run)
 }

@@ -6,6 +6,7 @@
 mod adopt;
 mod api_resources;
 mod apply;
+mod applyset;
 mod args;
 mod complete;
 mod completion;

@@ -135,7 +135,7 @@ pub(crate) const VERBS: &[Verb] = &[
     },
     verb!("apply", Basic, Nouns::None, root: true, apply::ApplyArgs, apply::run,
         "Create or change objects so that they are as a file says",
-        "kvmctl apply -f stack.yaml\nkvmctl get instances -o yaml | kvmctl apply -f -"),
+        "kvmctl apply -f stack.yaml\nkvmctl get instances -o yaml | kvmctl apply -f -\nkvmctl apply -f stack/ --applyset stack --prune"),
     verb!("diff", Basic, Nouns::None, root: true, diff::DiffArgs, diff::run,
         "Show what apply would change (exit code 1 when there is something)",
         "kvmctl diff -f stack.yaml"),

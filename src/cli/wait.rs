@@ -40,9 +40,11 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: WaitForArgs) -> Result<()
     let reporter = ctx.reporter();
     // One after the other, as their time runs out together; what one comes to stops no other.
     let batch = engine::run_all(&keys, 1, |key| {
-        for goal in &goals {
-            engine::wait_for(ctx.world()?, key, goal, deadline, reporter.as_ref())?;
-        }
+        let world = ctx.world()?;
+        let each = |goal| engine::wait_for(world, key, goal, deadline, reporter.as_ref());
+        let waited = goals.iter().try_for_each(each);
+        reporter.finished(key);
+        waited?;
         ctx.print_outcome(key, goals.last().map_or("condition met", Goal::met))
     });
     batch.into_result(|e| ctx.ui().error(e))

@@ -73,6 +73,16 @@ impl Goal {
             .hint("--for=jsonpath='{.status.phase}'=Running"))
     }
 
+    /// Returns what is told while it is not reached.
+    fn awaited(&self) -> String {
+        match self {
+            Self::Delete => "waiting to be deleted".to_owned(),
+            Self::Create => "waiting to be created".to_owned(),
+            Self::Condition { kind, .. } => format!("waiting for {kind}"),
+            Self::Field { pointer, .. } => format!("waiting for {pointer}"),
+        }
+    }
+
     /// Returns how a goal that was reached is told.
     pub const fn met(&self) -> &'static str {
         match self {
@@ -99,6 +109,7 @@ pub fn wait_for(
 ) -> Result<()> {
     let started = Instant::now();
     let events = EventWaiter::all(world.host()?).ok();
+    let mut told = false;
     loop {
         super::signal::interrupted()?;
         let object = match world.get(key) {
@@ -142,6 +153,10 @@ pub fn wait_for(
             )
             .caused_by(format!("waited {span}, last seen: {seen}"))
             .hint(hint));
+        }
+        if !told {
+            reporter.phase(key, &goal.awaited());
+            told = true;
         }
         let until = deadline.min(Instant::now() + LOOK);
         match &events {

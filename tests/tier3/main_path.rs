@@ -87,7 +87,12 @@ fn a_guest_lives_and_leaves_nothing() {
 
 /// A guest that restarts by itself is not Ready until it says so again.
 fn restarts_by_itself(env: &Env) {
-    let boot = || exec(env, &["cat /proc/sys/kernel/random/boot_id"]);
+    // Under load the agent may come up later than cloud-init ends.
+    let boot = || {
+        let args = ["exec", NAME, "--", "cat", "/proc/sys/kernel/random/boot_id"];
+        let mut tries = (0..10).map(|_| env.kvmctl(args));
+        tries.find(|tried| tried.status == 0).unwrap().stdout
+    };
     let before = boot();
     restart_inside(env, NAME);
     env.kvmctl([
