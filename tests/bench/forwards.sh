@@ -25,22 +25,35 @@ inside() {
     export HOME=$BENCH_DIR
     "$KVMCTL" -q setup --yes --no-probe > /dev/null
     "$KVMCTL" -q images import "$KVMCTL_BENCH_IMAGE" --name tiny > /dev/null
-    "$KVMCTL" -q instances create web --image tiny --cpus 1 --memory 96Mi --disk 64Mi --no-wait > /dev/null 2>&1
-    virsh -q destroy web
     local count
     for count in "$@"; do
         measure "$count"
     done
 }
 
+# Usage: instance FIRST LAST NAME. It has the address that it needs, and need not run.
+instance() {
+    local at
+    {
+        printf 'apiVersion: kvmctl/v1\nkind: Instance\nmetadata: {name: %s}\n' "$3"
+        printf 'spec: {image: tiny, cpus: 1, memory: 96Mi, disk: 64Mi, ports: ['
+        for ((at = $1; at <= $2; at++)); do printf '"%d:80",' $((20000 + at)); done
+        printf ']}\n'
+    } > "$BENCH_DIR/$3.yaml"
+    "$KVMCTL" -q apply -f "$BENCH_DIR/$3.yaml" --no-wait > "$BENCH_DIR/apply.log" 2>&1 || {
+        cat "$BENCH_DIR/apply.log" >&2
+        bench_die "no forwards"
+    }
+    virsh -q destroy "$3" 2> /dev/null || true
+}
+
 # Usage: measure COUNT
 measure() {
     local at own="$BENCH_DIR/own.rules" empty="$BENCH_DIR/empty.rules"
-    for ((at = 1; at <= $1; at++)); do
-        printf -- '---\napiVersion: kvmctl/v1\nkind: PortForward\nmetadata: {name: bench-%d}\n' "$at"
-        printf 'spec: {instance: web, hostPort: %d, guestPort: 80}\n' $((20000 + at))
-    done > "$BENCH_DIR/forwards.yaml"
-    "$KVMCTL" -q apply -f "$BENCH_DIR/forwards.yaml" > /dev/null
+    # In the lists of instances, a hundred each, so that many are made at once.
+    for ((at = 1; at <= $1; at += 100)); do
+        instance "$at" $((at + 99 < $1 ? at + 99 : $1)) "web-$((at / 100))"
+    done
     # Our chains with all that is in them, and with nothing.
     iptables-save | grep -E '^[*]|^COMMIT|KVMCTL' > "$own"
     # The jump in raw says whether the table was ours, and then no longer does.
@@ -59,7 +72,6 @@ measure() {
         "kvmctl reconcile" "$KVMCTL -q reconcile"
     "$KVMCTL" -q reconcile > /dev/null 2>&1 || true
     bench_compare 7 true true "kvmctl reconcile, nothing to do" "$KVMCTL -q reconcile"
-    "$KVMCTL" -q delete -f "$BENCH_DIR/forwards.yaml" > /dev/null
 }
 
 if [[ ${1:-} == --inside ]]; then
