@@ -1,5 +1,7 @@
 //! The binary on libvirt's test driver, in the process: single commands.
 
+mod readme;
+
 use crate::support::{Env, tree};
 
 const URI: &str = "test:///default";
