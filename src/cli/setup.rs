@@ -8,6 +8,7 @@ use super::args::YesArgs;
 use super::context::Ctx;
 use super::prompt;
 use crate::api::Kind;
+use crate::engine::persist::{self, Persist};
 use crate::engine::setup::{self, SetupOptions};
 use crate::error::Result;
 
@@ -25,6 +26,12 @@ pub(crate) struct SetupArgs {
     /// Do not try whether KVM really runs a guest
     #[arg(long)]
     no_probe: bool,
+    /// Install a unit of systemd that runs `kvmctl reconcile` whenever the host or libvirt starts
+    #[arg(long, conflicts_with = "no_persist")]
+    persist: bool,
+    /// Take that unit away
+    #[arg(long, visible_alias = "unpersist")]
+    no_persist: bool,
 }
 
 /// Sets the host up.
@@ -34,17 +41,27 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: SetupArgs) -> Result<()> {
         cidr: args.cidr,
         probe: !args.no_probe,
     };
-    let plan = setup::plan(ctx.world()?, &options)?;
-    for line in plan.lines() {
+    let world = ctx.world()?;
+    let unit = match (args.persist, args.no_persist) {
+        (true, _) => persist::plan(world, Persist::Install)?,
+        (_, true) => persist::plan(world, Persist::Remove)?,
+        _ => None,
+    };
+    let plan = setup::plan(world, &options)?;
+    let lines = unit.iter().flat_map(|unit| unit.lines());
+    for line in plan.lines().into_iter().chain(lines) {
         ctx.ui().status(&line);
     }
-    if plan.is_empty() {
+    if plan.is_empty() && unit.is_none() {
         return Ok(());
     }
     if !args.yes.yes {
         prompt::confirm(ctx, "Go on?", "--yes")?;
     }
     for done in setup::run(ctx.world()?, plan, ctx.reporter().as_ref())? {
+        ctx.ui().out_line(&done)?;
+    }
+    for done in unit.map(|unit| unit.run()).transpose()?.unwrap_or_default() {
         ctx.ui().out_line(&done)?;
     }
     Ok(())

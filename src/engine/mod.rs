@@ -18,6 +18,7 @@ mod operate;
 mod options;
 mod owned;
 mod ownership;
+pub mod persist;
 mod port_forward;
 mod power;
 pub mod probe;

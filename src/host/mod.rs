@@ -12,6 +12,7 @@ mod qemu_img;
 pub mod relay;
 mod routes;
 mod ssh;
+pub mod systemd;
 pub mod taps;
 mod terminal;
 mod tunnel;

@@ -13,6 +13,7 @@ mod libvirt;
 mod main_path;
 mod many;
 mod networks;
+mod persist;
 mod pool;
 mod port_forward;
 mod secrets;
