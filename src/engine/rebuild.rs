@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use super::forwards;
-use super::instances::USER_NETWORK;
 use crate::api::{InstanceSpec, Name, Timestamp, Uid};
 use crate::cloudinit::{RecoveredInput, Seed, iso_read};
 use crate::error::{Error, Result};
@@ -14,7 +13,7 @@ use crate::image::ImageRecord;
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::{Domain, ObjectMetadata};
 use crate::net::Mac;
-use crate::observe::{Depth, NetworkFacts, Scope, StoredImage, World, ports_of};
+use crate::observe::{Depth, NetworkFacts, Scope, StoredImage, USER_NETWORK, World, ports_of};
 use crate::store::{
     FileRecord, InstanceRecord, LastApplied, NicRecord, STORE_WAIT, SeedState, SlotTable,
     VolumeRecord,

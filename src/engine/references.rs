@@ -199,7 +199,7 @@ fn instance_type(world: &World, name: &str) -> Result<Option<Error>> {
 
 fn network(world: &World, name: &str) -> Result<Option<Error>> {
     let host = world.host()?;
-    if name == super::instances::USER_NETWORK {
+    if name == crate::observe::USER_NETWORK {
         return Ok(None);
     }
     match host.network(name) {

@@ -143,7 +143,7 @@ pub fn plan(world: &World, options: &SetupOptions) -> Result<SetupPlan> {
         pool: settings.pool.clone(),
         network: match host.is_session() {
             // It can make none, and instances do without.
-            true => super::instances::USER_NETWORK.to_owned(),
+            true => crate::observe::USER_NETWORK.to_owned(),
             false => settings.network.clone(),
         },
         probe: options.probe && probe_wanted(world)?,

@@ -1,12 +1,13 @@
 //! Looking at one instance: its record, its domain, and, where it is booting, what the guest says.
 
+use super::addresses::addresses;
 use super::foreign;
 use super::index::accelerator_of;
 use super::phase::{Begun, phase_of, ready_condition};
 use super::world::{World, not_found};
 use crate::api::{
-    API_VERSION, AddressSource, AddressStatus, CloudInitStatus, Condition, ConditionStatus,
-    Instance, InstanceSpec, InstanceStatus, Kind, Name, ObjectMeta, Phase, Quantity, Uid,
+    API_VERSION, CloudInitStatus, Condition, ConditionStatus, Instance, InstanceSpec,
+    InstanceStatus, Kind, Name, ObjectMeta, Phase, Quantity, Uid,
 };
 use crate::error::Result;
 use crate::libvirt::{Domain, DomainBrief, ObjectMetadata};
@@ -88,7 +89,7 @@ impl World {
         let state = domain.state()?;
         let (phase, reason) = phase_of(state, begun.as_ref(), verdict.as_ref());
         let xml = domain.live()?;
-        let addresses = addresses(record, metadata, domain, metadata.is_none());
+        let addresses = addresses(record, metadata, domain, state.is_active());
         let address = addresses.iter().find_map(|a| match a.address {
             std::net::IpAddr::V4(ip) => Some(ip),
             std::net::IpAddr::V6(_) => None,
@@ -173,61 +174,6 @@ fn cloud_init(verdict: Option<&Verdict>) -> Option<CloudInitStatus> {
             .collect(),
         source: None,
     })
-}
-
-/// The reserved addresses; of a domain that has none, what leases and the neighbour table show.
-fn addresses(
-    record: Option<&InstanceRecord>,
-    metadata: Option<&ObjectMetadata>,
-    domain: &Domain,
-    ask: bool,
-) -> Vec<AddressStatus> {
-    use crate::libvirt::AddressQuery;
-    let mut found: Vec<AddressStatus> = Vec::new();
-    for nic in record.iter().flat_map(|r| &r.nics) {
-        if let Some(ip) = nic.ip {
-            found.push(AddressStatus {
-                address: ip.into(),
-                network: Some(nic.network.clone()),
-                mac: Some(nic.mac.to_string()),
-                source: AddressSource::Reservation,
-            });
-        }
-    }
-    let reserved = metadata
-        .and_then(|m| m.extra.get("address"))
-        .and_then(|a| a.parse().ok());
-    if let (true, Some(address)) = (found.is_empty(), reserved) {
-        let source = AddressSource::Reservation;
-        found.push(AddressStatus {
-            address,
-            network: None,
-            mac: None,
-            source,
-        });
-    }
-    if found.is_empty() || ask {
-        let queries = [
-            (AddressQuery::Lease, AddressSource::Lease),
-            (AddressQuery::Arp, AddressSource::Arp),
-        ];
-        for (query, source) in queries {
-            if !found.is_empty() {
-                break;
-            }
-            // A domain that is off, or a driver that cannot say, has no addresses to show.
-            for seen in domain.addresses(query).unwrap_or_default() {
-                let (address, mac) = (seen.ip, seen.mac);
-                found.push(AddressStatus {
-                    address,
-                    network: None,
-                    mac,
-                    source,
-                });
-            }
-        }
-    }
-    found
 }
 
 /// An instance that was begun and has no domain.

@@ -4,6 +4,7 @@
 //! bulk calls whatever the number of domains ([`World::instances`]); looking at one object asks everything
 //! there is to ask ([`World::instance`]).
 
+mod addresses;
 mod attached;
 mod details;
 pub mod doctor;
@@ -25,10 +26,10 @@ mod volumes;
 mod world;
 
 pub use attached::Plugged;
-pub use forwards::{Astray, Carrier, Origin, WantedForward, suffix};
+pub use forwards::{Astray, Carrier, Origin, UserNet, WantedForward, each_port, suffix};
 pub use images::StoredImage;
 pub use index::{PORTS, ports_of};
-pub use network::{NetworkFacts, NetworkKind};
+pub use network::{NetworkFacts, NetworkKind, USER_NETWORK};
 pub use network_spec::{mode_of, spec_of};
 pub use networks::Seen;
 pub use volumes::DiskUse;

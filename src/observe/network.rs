@@ -8,6 +8,9 @@ use crate::libvirt::xml::network::NetworkXml;
 use crate::net::subnet::Range;
 use crate::net::{HostEntry, Mac, Subnet, Taken, slots};
 
+/// The network of a daemon without rights: QEMU's own user-mode stack.
+pub const USER_NETWORK: &str = "user";
+
 /// How a network hands out addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkKind {

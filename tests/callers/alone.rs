@@ -133,3 +133,120 @@ fn a_network_that_a_session_cannot_have_is_named() {
     run(&["delete", "instance", "net", "--now"]).ok();
     assert_eq!(host.guest_files(POOL), Vec::<String>::new());
 }
+
+/// Asks for a page of the guest, as a program of the user's on the host, until one comes.
+#[track_caller]
+fn page(host: &PrivateHost, port: &str) -> String {
+    let url = format!("http://127.0.0.1:{port}/");
+    let args = [
+        "curl",
+        "-sS",
+        "--max-time",
+        "5",
+        "--retry",
+        "40",
+        "--retry-delay",
+        "1",
+    ];
+    let args = [
+        &args[..],
+        &["--retry-all-errors", "--retry-max-time", "90", &url],
+    ]
+    .concat();
+    host.run(Who::Alone, &args).ok().out
+}
+
+#[track_caller]
+fn closed(host: &PrivateHost, port: &str) {
+    let url = format!("http://127.0.0.1:{port}/");
+    host.run(Who::Alone, &["curl", "-sS", "--max-time", "5", &url])
+        .code(7);
+}
+
+#[test]
+fn ports_lead_to_a_guest_without_any_right() {
+    let host = PrivateHost::start(Socket::Group);
+    let run = |args: &[&str]| host.kvmctl(Who::Alone, args);
+    run(&["setup", "--yes"]).ok();
+    let image = host.path("images/tiny.qcow2").display().to_string();
+    run(&["images", "import", &image, "--name", "tiny"]).ok();
+    let create = |name: &str, ports: &[&str]| {
+        let fixed = [
+            "instances",
+            "create",
+            name,
+            "--image",
+            "tiny",
+            "--cpus",
+            "1",
+        ];
+        let more = ["--memory", "128Mi", "--no-wait"];
+        run(&[&fixed[..], &more, ports].concat())
+    };
+    let _turn = guest_turn();
+    create("low", &["-p", "80:80"]).code(5).says("only root");
+    create("six", &["-p", "[::1]:18080:80"])
+        .code(2)
+        .says("IPv4");
+    create(
+        "web",
+        &["-p", "18080:80", "-p", "0:80", "-p", "18090-18091:80-81"],
+    )
+    .ok();
+    create("other", &["-p", "18080:80"])
+        .code(5)
+        .says("instance/web");
+    assert!(page(&host, "18080").contains("address="));
+    let listed = run(&["instances", "port", "web"]).ok();
+    let free = listed.out.lines().nth(1).unwrap();
+    let free = free.rsplit(':').next().unwrap().to_owned();
+    assert!(page(&host, &free).contains("address="), "{free}");
+    assert!(page(&host, "18090").contains("address="));
+    run(&["get", "forwards"]).ok().prints("Active");
+    run(&["reconcile", "--check"]).ok();
+
+    // Changed while it runs.
+    let ports = r#"{"spec":{"ports":["18081:80"]}}"#;
+    run(&["patch", "instance", "web", "-p", ports]).ok();
+    assert!(page(&host, "18081").contains("address="));
+    closed(&host, "18080");
+    run(&["instances", "port", "web", "80"])
+        .ok()
+        .prints("0.0.0.0:18081");
+
+    // A start past kvmctl forgets them, and reconcile finds that out.
+    let virsh = |args: &[&str]| {
+        let all = [&["virsh", "-q", "-c", "qemu:///session"][..], args].concat();
+        host.run(Who::Alone, &all).ok()
+    };
+    virsh(&["destroy", "web"]);
+    virsh(&["start", "web"]);
+    run(&["reconcile", "--check"]).code(1).prints("18081:80");
+    run(&["reconcile"]).ok();
+    assert!(page(&host, "18081").contains("address="));
+    run(&["instances", "restart", "web", "--force", "--timeout", "1s"]).ok();
+    assert!(page(&host, "18081").contains("address="));
+
+    // In the foreground, through QEMU as well; nothing of it stays.
+    let program = host.path("kvmctl").display().to_string();
+    let script = format!(
+        "{program} port-forward instance/web 18085:80 & P=$!; sleep 2; \
+         curl -sS --max-time 10 http://127.0.0.1:18085/; kill -INT $P; wait $P; echo rc=$?"
+    );
+    let forwarded = host.run(Who::Alone, &["bash", "-c", &script]).ok();
+    forwarded
+        .prints("Forwarding from 127.0.0.1:18085 -> 80")
+        .prints("address=")
+        .prints("rc=130");
+    let monitor = virsh(&["qemu-monitor-command", "web", "--hmp", "info usernet"]);
+    assert_eq!(
+        monitor.out.matches("HOST_FORWARD").count(),
+        1,
+        "{}",
+        monitor.out
+    );
+
+    run(&["delete", "instance", "web", "--now"]).ok();
+    closed(&host, "18081");
+    assert_eq!(host.guest_files(POOL), Vec::<String>::new());
+}

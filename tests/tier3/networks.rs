@@ -8,6 +8,72 @@ use serde_json::json;
 use super::host::{apply, expect_no_trace, field, guest_env, host, instance};
 use crate::support::Env;
 
+/// A bridge of the host with a DHCP server that is none of libvirt's.
+struct Lan {
+    server: std::process::Child,
+    leases: std::path::PathBuf,
+}
+
+impl Lan {
+    fn start(env: &Env) -> Self {
+        for line in [
+            "link add t3br0 type bridge",
+            "addr add 10.214.9.1/24 dev t3br0",
+            "link set t3br0 up",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            env.run("ip", &words).ok();
+        }
+        let leases = env.path("leases");
+        let file = format!("--dhcp-leasefile={}", leases.display());
+        let fixed = [
+            "--no-daemon",
+            "--conf-file=/dev/null",
+            "--pid-file=",
+            "--user=root",
+            "--port=0",
+            "--bind-interfaces",
+            "--interface=t3br0",
+            "--dhcp-authoritative",
+            "--dhcp-range=10.214.9.10,10.214.9.50",
+            &file,
+        ];
+        let mut command = std::process::Command::new("dnsmasq");
+        let quiet = std::process::Stdio::null;
+        let server = command.args(fixed).stdout(quiet()).stderr(quiet()).spawn();
+        Self {
+            server: server.unwrap(),
+            leases,
+        }
+    }
+
+    /// Waits until the server has given an address to a hardware address.
+    #[track_caller]
+    fn lease(&self, mac: &str) -> String {
+        let begin = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&self.leases).unwrap_or_default();
+            let line = text.lines().find(|l| l.contains(mac));
+            if let Some(ip) = line.and_then(|l| l.split(' ').nth(2)) {
+                return ip.to_owned();
+            }
+            assert!(
+                begin.elapsed() < Duration::from_secs(120),
+                "no lease: {text:?}"
+            );
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        host("ip", &["link", "del", "t3br0"]);
+    }
+}
+
 /// A network for one test, as others would make it: without slots.
 struct Net(&'static str);
 
@@ -175,4 +241,34 @@ fn an_address_is_given_once() {
     let xml = host("virsh", &["-q", "net-dumpxml", "t3-once"]);
     assert!(!xml.contains("10.214.2.150"), "{xml}");
     (0..4).for_each(|n| expect_no_trace(&format!("once-{n}")));
+}
+
+#[test]
+fn a_guest_on_a_bridge_is_found_although_libvirt_gives_it_no_address() {
+    let env = guest_env();
+    let lan = Lan::start(&env);
+    let bridge = "<forward mode='bridge'/><bridge name='t3br0'/>";
+    let _net = Net::start(&env, "t3-lan", bridge);
+    let wish = json!([{"name": "t3-lan", "ip": "10.214.9.77"}]);
+    apply(&env, &with_networks("bridged", &wish), &["--no-wait"])
+        .code(2)
+        .says("cannot be reserved");
+    let alone = json!([{"name": "t3-lan"}]);
+    apply(&env, &with_networks("bridged", &alone), &["--no-wait"]).ok();
+    let mac = host("virsh", &["-q", "domiflist", "bridged"]);
+    let mac = mac.split_whitespace().nth(4).unwrap().to_owned();
+    env.kvmctl(["ssh", "bridged", "--", "true"])
+        .code(5)
+        .says("libvirt gives no addresses in network \"t3-lan\"");
+    let address = lan.lease(&mac);
+    guest_has(&address, &[&address]);
+    assert_eq!(field(&env, "bridged", ".status.address"), address);
+    let network = field(&env, "bridged", ".status.addresses[0].network");
+    let source = field(&env, "bridged", ".status.addresses[0].source");
+    assert_eq!((network.as_str(), source.as_str()), ("t3-lan", "arp"));
+    env.kvmctl(["instances", "ip", "bridged"])
+        .ok()
+        .prints(&address);
+    env.kvmctl(["delete", "instance", "bridged", "--now"]).ok();
+    expect_no_trace("bridged");
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::claims::Claims;
 use super::delete::in_a_list;
-use super::rules::require_rights;
+use super::rules::require_firewall;
 use super::worker::ForwardWorker;
 use super::{OBJECT_WAIT, note};
 use crate::api::{
@@ -127,7 +127,7 @@ fn create(
     dry: bool,
     reporter: &dyn Reporter,
 ) -> Result<Applied> {
-    require_rights(world)?;
+    require_firewall(world)?;
     let mut record = ForwardRecord {
         uid: Uid::random(),
         name: key.name.clone(),
@@ -253,7 +253,7 @@ fn update(
         Some(IntentOp::Create) => Outcome::Created,
         _ => Outcome::Configured,
     };
-    require_rights(world)?;
+    require_firewall(world)?;
     can_lead(world, &record)?;
     let moved = record.spec.mapping() != before.spec.mapping()
         || record.spec.localhost != before.spec.localhost;

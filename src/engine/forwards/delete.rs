@@ -1,6 +1,6 @@
 //! Deletes a stand-alone forward, from any half-made state.
 
-use super::rules::require_rights;
+use super::rules::require_firewall;
 use super::worker::ForwardWorker;
 use super::{OBJECT_WAIT, note};
 use crate::api::{Kind, Name, ObjectKey, PortForward, Reporter};
@@ -39,7 +39,7 @@ pub(in crate::engine) fn delete(
     if options.dry_run != DryRun::None {
         return Ok(applied);
     }
-    require_rights(world)?;
+    require_firewall(world)?;
     let store = world.store()?;
     let _object = store.lock_object(Kind::PortForward, key.name.as_str(), OBJECT_WAIT)?;
     // Another run may have been at it while we waited.

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::claims::Claims;
-use super::rules;
+use super::{rules, user_space};
 use crate::api::{InstanceSpec, Name, PortMapping, Uid};
 use crate::error::Result;
-use crate::observe::World;
+use crate::observe::{Carrier, World};
 use crate::store::{ForwardRecord, InstanceRecord, StoreLock};
 
 /// Takes the ports of the host that an instance's list asks for; what it has already it keeps. Call
@@ -49,6 +49,7 @@ fn taken(
     if spec.ports.is_empty() || !rules::apply_here(world)? {
         return Ok(Vec::new());
     }
+    let by_qemu = matches!(world.carrier()?, Carrier::UserSpace);
     let mut had = before.map_or_else(Vec::new, pairs);
     let mut kept = |wanted: &PortMapping| {
         let at = had.iter().position(|(asked, _)| asked == wanted)?;
@@ -67,7 +68,13 @@ fn taken(
     wanted
         .map(|(wanted, kept)| match kept {
             Some(ports) => Ok(ports),
-            None => claims.take(&who, wanted, true),
+            None => {
+                let taken = claims.take(&who, wanted, true)?;
+                if by_qemu {
+                    user_space::check(std::slice::from_ref(&taken))?;
+                }
+                Ok(taken)
+            }
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::rules;
 use super::worker::ForwardWorker;
-use super::{OBJECT_WAIT, delete, listed};
+use super::{OBJECT_WAIT, delete, listed, user_space};
 use crate::api::{Kind, ObjectKey, PortMapping, Reporter, Uid};
 use crate::engine::reconcile::Finding;
 use crate::error::Result;
@@ -205,6 +205,9 @@ fn take_ports(world: &World, uid: &Uid) -> Result<String> {
 }
 
 fn assert_all(world: &World, reporter: &dyn Reporter) -> Result<String> {
+    if let Carrier::UserSpace = world.carrier()? {
+        return user_space::settle_all(world).map(|()| "put right".to_owned());
+    }
     let firewall = world.firewall_to_change()?;
     let changes = rules::assert_all(world, &firewall)?;
     let libvirt: Vec<String> = changes.observation.libvirt_trouble();
@@ -222,10 +225,17 @@ fn assert_all(world: &World, reporter: &dyn Reporter) -> Result<String> {
 
 /// Compares what is wanted with one reading of the rules.
 fn off(world: &World) -> Result<Off> {
-    let forwards = world.wanted_forwards()?;
-    let Carrier::Firewall(firewall) = world.carrier()? else {
-        return Ok(Off::default());
+    let firewall = match world.carrier()? {
+        Carrier::Firewall(firewall) => firewall,
+        Carrier::UserSpace => {
+            return Ok(Off {
+                ours: user_space::off(world)?,
+                ..Off::default()
+            });
+        }
+        Carrier::Nothing(_) => return Ok(Off::default()),
     };
+    let forwards = world.wanted_forwards()?;
     if forwards.is_empty() {
         return Ok(Off::default());
     }

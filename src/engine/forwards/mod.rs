@@ -17,6 +17,7 @@ mod listed;
 mod mend;
 mod rebuild;
 mod rules;
+mod user_space;
 mod worker;
 
 pub(super) use apply::{apply, sides};
@@ -24,7 +25,7 @@ pub(super) use delete::delete;
 pub(super) use listed::{check_ports, led_to, take_ports, wants_rules};
 pub(super) use mend::{check, mend, tidy};
 pub(super) use rebuild::rebuild;
-pub(super) use rules::{enforce, require_rights, withdraw};
+pub(super) use rules::{enforce, require_rights, started, withdraw};
 
 use crate::api::{Kind, ObjectKey, Uid};
 use crate::observe::World;

@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::claims::Holder;
+use super::user_space;
 use crate::api::{PortMapping, Uid};
 use crate::error::{Error, Kind, Result};
 use crate::host::firewall::{Changes, Firewall, FirewallError, Wanted};
 use crate::observe::{Astray, Carrier, WantedForward, World};
 
-/// Returns whether the forwards of the context are rules in this host's firewall.
+/// Returns whether the lists of instances are more than words in the context: something here forwards
+/// their ports.
 ///
 /// # Errors
 /// When libvirt cannot be reached.
 pub(in crate::engine) fn apply_here(world: &World) -> Result<bool> {
-    Ok(matches!(world.carrier()?, Carrier::Firewall(_)))
+    Ok(!matches!(world.carrier()?, Carrier::Nothing(_)))
 }
 
 /// Checks, before anything is changed, that rules can be made: that the guests are this host's, and
@@ -22,6 +24,18 @@ pub(in crate::engine) fn apply_here(world: &World) -> Result<bool> {
 /// # Errors
 /// Usage with the reason, or what is missing and how to get it.
 pub(in crate::engine) fn require_rights(world: &World) -> Result<()> {
+    match world.carrier()? {
+        // QEMU forwards what its own user asks it to.
+        Carrier::UserSpace => Ok(()),
+        _ => require_firewall(world),
+    }
+}
+
+/// As [`require_rights`], for forwards that only a firewall can make.
+///
+/// # Errors
+/// Usage with the reason, or what is missing and how to get it.
+pub(super) fn require_firewall(world: &World) -> Result<()> {
     world.firewall_to_change().map(drop)
 }
 
@@ -30,9 +44,15 @@ pub(in crate::engine) fn require_rights(world: &World) -> Result<()> {
 /// # Errors
 /// When a forward of theirs leads nowhere; what the firewall refuses.
 pub(in crate::engine) fn enforce(world: &World, owners: &BTreeSet<Uid>) -> Result<()> {
-    let Carrier::Firewall(_) = world.carrier()? else {
-        return Ok(());
-    };
+    match world.carrier()? {
+        Carrier::Firewall(_) => {}
+        Carrier::UserSpace => {
+            return owners
+                .iter()
+                .try_for_each(|uid| user_space::settle(world, *uid));
+        }
+        Carrier::Nothing(_) => return Ok(()),
+    }
     let firewall = world.firewall_to_change()?;
     let wanted = || {
         let all = world.wanted_forwards()?;
@@ -43,14 +63,31 @@ pub(in crate::engine) fn enforce(world: &World, owners: &BTreeSet<Uid>) -> Resul
     firewall.assert(world.store()?, &wanted).map(drop)
 }
 
+/// Makes the forwards that end with a guest's process right after its start.
+///
+/// # Errors
+/// A conflict for a port that somebody else has by now.
+pub(in crate::engine) fn started(world: &World, uid: Uid) -> Result<()> {
+    match world.carrier()? {
+        Carrier::UserSpace => user_space::settle(world, uid),
+        Carrier::Firewall(_) | Carrier::Nothing(_) => Ok(()),
+    }
+}
+
 /// Removes all rules of these owners.
 ///
 /// # Errors
 /// What the firewall refuses.
 pub(in crate::engine) fn withdraw(world: &World, owners: &BTreeSet<Uid>) -> Result<()> {
-    let Carrier::Firewall(_) = world.carrier()? else {
-        return Ok(());
-    };
+    match world.carrier()? {
+        Carrier::Firewall(_) => {}
+        Carrier::UserSpace => {
+            return owners
+                .iter()
+                .try_for_each(|uid| user_space::withdraw(world, *uid));
+        }
+        Carrier::Nothing(_) => return Ok(()),
+    }
     let firewall = world.firewall_to_change()?;
     let wanted = || {
         Ok(Wanted {

@@ -57,7 +57,9 @@ pub(super) fn ssh_to(
 pub(in crate::engine) fn no_address(key: &ObjectKey, record: Option<&InstanceRecord>) -> Error {
     let error = Error::conflict(format!("no address of {key} is known"));
     let nics = record.map_or(&[][..], |r| &r.nics);
-    let user_mode = nics.iter().any(|n| n.network == instances::USER_NETWORK);
+    let user_mode = nics
+        .iter()
+        .any(|n| n.network == crate::observe::USER_NETWORK);
     let error = match nics.first() {
         Some(_) if user_mode => error
             .caused_by("it is in QEMU's user-mode network, which nothing reaches from outside")

@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use crate::api::{NetworkAttachment, Timestamp, Uid};
 use crate::error::{Error, Result};
 use crate::net::{Choice, HostEntry, Mac, Taken, choice, slots};
-use crate::observe::{NetworkFacts, NetworkKind, World};
+use crate::observe::{NetworkFacts, NetworkKind, USER_NETWORK, World};
 use crate::store::{InstanceRecord, Intent, NicRecord, SlotTable};
-
-use super::networks::USER_NETWORK;
 
 /// What an instance has of interfaces before new ones are chosen.
 #[derive(Debug, Clone, Copy, Default)]

@@ -143,7 +143,11 @@ pub(super) fn update(
         disks: disks.clone(),
     };
     let plan = plan_update(world, key, record, &merged, domain, &preview)?;
-    let moved = merged.spec.ports != record.spec.ports;
+    let listed = merged.spec.ports != record.spec.ports;
+    // Rules lead to addresses, and an instance in other networks has others.
+    let ports = &merged.spec.ports;
+    let rerouted = nics.is_any() && forwards::wants_rules(world, &key.name, ports)?;
+    let moved = listed || rerouted;
     if moved {
         forwards::require_rights(world)?;
     }
@@ -180,7 +184,13 @@ pub(super) fn update(
         nics: nics.steps(&record.nics, &record.name),
         disks,
     };
-    let plan = plan_update(world, key, before, &merged, domain, &steps)?;
+    let mut plan = plan_update(world, key, before, &merged, domain, &steps)?;
+    if rerouted && !listed {
+        let forward = crate::plan::instance::Step::Forward(record.ports.clone());
+        let last = plan.stages.len().saturating_sub(1);
+        let stage = vec![crate::plan::Step::Instance(forward)];
+        plan.stages.insert(last, stage);
+    }
     let metadata = metadata::of(&record)?;
     let worker = InstanceWorker::changing(world, record.clone(), metadata);
     if let Err(failed) = execute(&plan, &worker, reporter) {

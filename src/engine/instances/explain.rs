@@ -6,7 +6,6 @@ use std::str::FromStr as _;
 use super::super::options::Place;
 use super::allocate::{self, Own};
 use super::metadata;
-use super::networks::USER_NETWORK;
 use super::prepare::Prepared;
 use crate::api::{
     Accelerator, DiskFormat, Firmware, Instance, Kind, Name, NetworkAttachment, ObjectKey,
@@ -18,7 +17,7 @@ use crate::image::{ImageRecord, Sha256};
 use crate::libvirt::xml::domain::DomainXml;
 use crate::manifest;
 use crate::net::Mac;
-use crate::observe::{NetworkFacts, StoredImage, World};
+use crate::observe::{NetworkFacts, StoredImage, USER_NETWORK, World};
 use crate::plan::instance::{self as plan_instance, Step};
 use crate::plan::{ObjectPlan, Step as AnyStep};
 use crate::shell::{here_document, here_document_with_variables};

@@ -45,7 +45,6 @@ pub(super) use explain::creation_unseen;
 pub(in crate::engine) use lifecycle::find;
 pub use lifecycle::{Change, StopOptions, lifecycle};
 pub(super) use metadata::{adopt, forget};
-pub(in crate::engine) use networks::USER_NETWORK;
 pub use ready::wait_ready;
 pub use refresh::{recheck, refresh_ready};
 pub use sides::Sides;

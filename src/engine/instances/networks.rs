@@ -3,10 +3,7 @@
 use super::prepare::unknown_reference;
 use crate::api::{InstanceSpec, NetworkAttachment};
 use crate::error::{Error, Result};
-use crate::observe::{NetworkFacts, World};
-
-/// The network of a daemon without rights: QEMU's own user-mode stack.
-pub(in crate::engine) const USER_NETWORK: &str = "user";
+use crate::observe::{NetworkFacts, USER_NETWORK, World};
 
 /// Returns what a spec asks for: the context's network where it names none.
 ///

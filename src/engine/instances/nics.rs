@@ -76,6 +76,11 @@ impl NicChange {
         }
     }
 
+    /// Returns whether anything comes or goes.
+    pub(super) fn is_any(&self) -> bool {
+        !self.going.is_empty() || self.places.iter().any(Self::is_new)
+    }
+
     fn is_new(place: &Place) -> bool {
         matches!(place, Place::New(..))
     }

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::super::signal::interrupted;
-use super::networks::USER_NETWORK;
 use crate::api::NicModel;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::xml::instance::{NicAttachment, NicParams, interface};
 use crate::libvirt::xml::interface::InterfaceXml;
 use crate::libvirt::{Domain, EventKind, EventWaiter, Host, LibvirtError, Place, Waited};
+use crate::observe::USER_NETWORK;
 use crate::plan::instance::Nic;
 
 /// How long a guest may take to let go of an interface: one without KVM is slow, and one that boots

@@ -258,10 +258,11 @@ impl<'w> InstanceWorker<'w> {
     fn start(&self) -> Result<()> {
         let domain = self.required()?;
         match domain.start() {
-            Ok(()) => Ok(()),
-            Err(e) if e.is_not_now() && domain.state()?.is_active() => Ok(()),
-            Err(e) => Err(e.into()),
+            Ok(()) => {}
+            Err(e) if e.is_not_now() && domain.state()?.is_active() => {}
+            Err(e) => return Err(e.into()),
         }
+        forwards::started(self.world, self.uid)
     }
 
     /// The record and the listing's row are written, then the intent goes.

@@ -76,6 +76,7 @@ impl World {
 
 fn no_rules() -> Error {
     Error::usage("forwards are rules in the host's firewall, to which qemu:///session has no right")
+        .hint("spec.ports of the instance (-p 8080:80) needs none")
         .hint("kvmctl port-forward instance/NAME 8080:80 needs none")
 }
 

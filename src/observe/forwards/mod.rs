@@ -3,7 +3,9 @@
 mod carrier;
 mod legs;
 mod status;
+mod user_space;
 mod wanted;
 
 pub use carrier::Carrier;
+pub use user_space::{UserNet, each_port};
 pub use wanted::{Astray, Origin, WantedForward, suffix};

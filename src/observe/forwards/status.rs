@@ -1,6 +1,7 @@
 //! How forwards are: what is wanted, joined with one reading of the rules.
 
 use super::carrier::Carrier;
+use super::user_space::{Forwarded, each_port};
 use super::wanted::{Astray, Origin, WantedForward, guest, listed_spec};
 use crate::api::{
     API_VERSION, ForwardPhase, Kind, Name, ObjectMeta, OwnerReference, PortForward,
@@ -17,6 +18,8 @@ use crate::store::{ForwardRecord, IntentOp};
 enum Reading {
     Of(Box<Observation>),
     NotPermitted(String),
+    /// What QEMU itself forwards.
+    UserSpace(Forwarded),
     /// Nobody could have made any.
     None(String),
 }
@@ -35,7 +38,7 @@ impl World {
             .iter()
             .filter_map(|w| w.aim.as_ref().ok().cloned())
             .collect();
-        let reading = self.read_rules(&mappings)?;
+        let reading = self.read_rules(&wanted, &mappings)?;
         let mut states = match &reading {
             Reading::Of(seen) => seen.forwards.iter(),
             _ => [].iter(),
@@ -63,13 +66,11 @@ impl World {
         Err(not_found(Kind::PortForward, name, names))
     }
 
-    fn read_rules(&self, mappings: &[Mapping]) -> Result<Reading> {
+    fn read_rules(&self, wanted: &[WantedForward], mappings: &[Mapping]) -> Result<Reading> {
         let firewall = match self.carrier()? {
             Carrier::Firewall(firewall) => firewall,
             Carrier::Nothing(why) => return Ok(Reading::None(why)),
-            Carrier::UserSpace => {
-                return Ok(Reading::None("the context has no rules".to_owned()));
-            }
+            Carrier::UserSpace => return Ok(Reading::UserSpace(self.forwarded(wanted)?)),
         };
         match firewall.observe(mappings) {
             Ok(seen) => Ok(Reading::Of(Box::new(seen))),
@@ -165,11 +166,15 @@ fn judged(wanted: &WantedForward, state: Option<&ForwardState>, reading: &Readin
     let because = |phase, reason: &'static str, message: &str| {
         (phase, Some(reason), Some(message.to_owned()))
     };
+    if let Reading::UserSpace(forwarded) = reading {
+        return by_qemu(wanted, forwarded);
+    }
     if let Err(Astray { reason, message }) = &wanted.aim {
         return because(ForwardPhase::Stale, reason, message);
     }
     match (reading, state.map(|s| &s.health)) {
         (Reading::NotPermitted(why), _) => because(ForwardPhase::Unknown, "NotPermitted", why),
+        (Reading::UserSpace(forwarded), _) => by_qemu(wanted, forwarded),
         (Reading::None(why), _) => because(ForwardPhase::Missing, "NoFirewall", why),
         (_, Some(Health::Stale(why))) => because(ForwardPhase::Stale, "RulesDiffer", why),
         (_, Some(Health::Missing(why))) => because(ForwardPhase::Missing, "NoRules", why),
@@ -179,6 +184,25 @@ fn judged(wanted: &WantedForward, state: Option<&ForwardState>, reading: &Readin
         },
         (Reading::Of(_), None) => because(ForwardPhase::Unknown, "NotSeen", "it was not looked at"),
     }
+}
+
+/// QEMU forwards while it runs, and only what it was told since it started.
+fn by_qemu(wanted: &WantedForward, forwarded: &Forwarded) -> Judgement {
+    let (reason, message) = match forwarded.get(&wanted.owner()) {
+        Some(there) if each_port(&wanted.ports).all(|f| there.contains(&f)) => {
+            return (ForwardPhase::Active, None, None);
+        }
+        Some(_) => (
+            "NotForwarded",
+            "QEMU was not told of it: kvmctl reconcile does that",
+        ),
+        None => ("NotRunning", "QEMU forwards it while the instance runs"),
+    };
+    (
+        ForwardPhase::Missing,
+        Some(reason),
+        Some(message.to_owned()),
+    )
 }
 
 fn begun(record: &ForwardRecord) -> Option<Judgement> {
