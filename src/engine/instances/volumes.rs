@@ -249,12 +249,13 @@ pub(super) fn refuse_foreign(world: &World, uid: Uid, wanted: &[Disk]) -> Result
             .find(|u| u.domain_uid != uid && u.path == disk.path);
         if let Some(taken) = taken {
             let (name, domain) = (&disk.wish.name, &taken.at.domain);
-            let error =
-                Error::conflict(format!("{} is attached to domain {domain:?}", volume(name)));
+            let conflict =
+                |who: String| Error::conflict(format!("{} is attached to {who}", volume(name)));
             return Err(match taken.at.managed {
-                true => error.hint(format!("kvmctl volumes detach {name} {domain}")),
-                false => error.hint(format!(
-                    "virsh detach-disk {domain} {} --config",
+                true => conflict(format!("{}/{domain}", Kind::Instance))
+                    .hint(format!("kvmctl volumes detach {name} {domain}")),
+                false => conflict(format!("domain {domain:?}")).hint(format!(
+                    "virsh detach-disk {domain} {} --persistent",
                     taken.at.target
                 )),
             });
