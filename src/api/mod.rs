@@ -40,8 +40,8 @@ pub use kind::{KINDS, Kind, KindInfo};
 pub use meta::{API_VERSION, ObjectMeta, OwnerReference, Timestamp, Uid};
 pub use name::{EnvName, InvalidName, LabelKey, LabelValue, Name};
 pub use network::{
-    AttachedInterface, DhcpSpec, LeaseStatus, Network, NetworkMode, NetworkPhase, NetworkSpec,
-    NetworkStatus, ReservationStatus, SlotStatus,
+    AttachedInterface, DhcpSpec, LeaseStatus, LibvirtRulesState, Network, NetworkFirewall,
+    NetworkMode, NetworkPhase, NetworkSpec, NetworkStatus, ReservationStatus, SlotStatus,
 };
 pub use object::{Object, ObjectKey};
 pub use port::{InvalidPort, PortMapping, Protocol};

@@ -252,12 +252,41 @@ pub struct NetworkStatus {
     /// Addresses that were given out by DHCP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<LeaseStatus>,
+    /// Firewall of its bridge, where the caller may look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<NetworkFirewall>,
     /// Observed facts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The generation that is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<u64>,
+}
+
+/// The firewall of a network's bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkFirewall {
+    /// Firewall that libvirt writes the bridge's rules with, `iptables` or `nftables`; none where it
+    /// has no rule for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// Whether libvirt's own rules are there.
+    pub libvirt_rules: LibvirtRulesState,
+    /// Those that are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+/// Whether libvirt's own rules of a network are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LibvirtRulesState {
+    /// They are.
+    Present,
+    /// Some are missing; only a restart of the daemon brings them back.
+    Missing,
+    /// libvirt keeps none for such a network.
+    NotExpected,
 }
 
 /// How many of the addresses for instances are in use.

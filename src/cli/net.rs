@@ -50,7 +50,8 @@ pub(crate) fn stop(ctx: &Ctx, noun: Option<Kind>, args: StopArgs) -> Result<()> 
     }
     if !losing.is_empty() {
         for line in &losing {
-            ctx.ui().status(&format!("{line} until it is restarted"));
+            ctx.ui()
+                .status(&format!("{line} until that is started again"));
         }
         if !args.yes.yes {
             prompt::confirm(ctx, "Stop it all the same?", "--yes")?;

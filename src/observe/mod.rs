@@ -17,6 +17,7 @@ mod instances;
 mod kvm;
 mod lost;
 mod network;
+mod network_firewall;
 mod network_spec;
 mod networks;
 mod objects;

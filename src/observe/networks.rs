@@ -110,6 +110,9 @@ impl World {
             if let Some(mut network) = self.network_of(&seen, begun)? {
                 let plugged = self.plugged()?;
                 self.look_into(&seen, &plugged, &mut network)?;
+                if let (Some(status), true) = (&mut network.status, seen.active) {
+                    status.firewall = self.network_firewall(&seen.live);
+                }
                 return Ok(network);
             }
         }

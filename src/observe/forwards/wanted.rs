@@ -337,7 +337,7 @@ fn nic_of<'p>(place: &'p Place, network: Option<&str>) -> Option<&'p NicBrief> {
     place.nics.iter().find(wanted)
 }
 
-fn segment_of(xml: &NetworkXml) -> Result<Segment, Astray> {
+pub(in crate::observe) fn segment_of(xml: &NetworkXml) -> Result<Segment, Astray> {
     let astray = |why: &str| Astray::new("NoRules", format!("network {:?} {why}", xml.name));
     let bridge = xml.bridge.as_ref().and_then(|b| b.name.as_deref());
     let bridge: Bridge = bridge

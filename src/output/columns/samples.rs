@@ -112,6 +112,7 @@ pub(in crate::output) fn network(name: &str) -> Network {
                 "address": "10.10.0.10", "mac": "52:54:00:12:34:56", "hostname": "web",
                 "expires": "2024-05-01T13:00:00Z",
             }],
+            "firewall": {"backend": "iptables", "libvirtRules": "Present"},
             "conditions": [{"type": "Ready", "status": "True", "reason": "Active"}],
         },
     });

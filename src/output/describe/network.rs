@@ -1,9 +1,10 @@
 //! Describes networks.
 
 use super::Doc;
-use crate::api::{Network, NetworkStatus, Timestamp};
+use crate::api::{LibvirtRulesState, Network, NetworkFirewall, NetworkStatus, Timestamp};
 use crate::output::age::age;
-use crate::output::table::Table;
+use crate::output::style::Role;
+use crate::output::table::{Cell, Table};
 
 pub(super) fn body(doc: &mut Doc, o: &Network, now: Timestamp) {
     let Some(status) = &o.status else { return };
@@ -31,9 +32,26 @@ pub(super) fn body(doc: &mut Doc, o: &Network, now: Timestamp) {
     if let Some(autostart) = status.autostart {
         doc.field("Autostart", if autostart { "Yes" } else { "No" });
     }
+    if let Some(firewall) = &status.firewall {
+        let backend = firewall.backend.as_deref().unwrap_or("none");
+        doc.field("Firewall backend", backend);
+        doc.field("Rules of libvirt", rules(firewall));
+    }
     doc.table("Attached", attached(status));
     doc.table("Reservations", reservations(status));
     doc.table("Leases", leases(status, now));
+}
+
+fn rules(firewall: &NetworkFirewall) -> Cell {
+    match (firewall.libvirt_rules, &firewall.missing) {
+        (LibvirtRulesState::Present, _) => "present".into(),
+        (LibvirtRulesState::NotExpected, _) => "none, and none expected".into(),
+        (LibvirtRulesState::Missing, what) => {
+            let what = what.as_deref().unwrap_or("some");
+            let told = format!("missing: {what}; restart libvirt's network daemon");
+            Cell::new(told, Role::Bad)
+        }
+    }
 }
 
 fn or_none(value: Option<impl ToString>) -> String {
@@ -119,6 +137,8 @@ mod tests {
         Dynamic range:       10.10.0.2-10.10.0.9
         Instance addresses:  1 of 245 in use
         Autostart:           Yes
+        Firewall backend:    iptables
+        Rules of libvirt:    present
         Attached:
           NAME   STATE     ADDRESS      MAC                 DEVICE   MANAGED
           web    running   10.10.0.10   52:54:00:12:34:56   vnet0    Yes
