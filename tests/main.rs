@@ -13,6 +13,7 @@ mod conformance;
 mod converge;
 mod forwards;
 mod layering;
+mod nets;
 mod support;
 mod tier1;
 mod tier2;

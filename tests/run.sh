@@ -5,7 +5,9 @@
 #   run.sh STEP…      runs these steps only
 #   run.sh --clean    takes away what the steps made
 #
-# Steps: fmt clippy unit doc generated tier1 tier2 tier3 forwards callers
+# Steps: fmt clippy unit doc generated tier1 tier2 tier3 nets forwards callers
+#
+# nets has a private host of its own, with fake guests on real networks.
 #
 # forwards restarts the libvirtd of a private host of its own and flushes its rules.
 #
@@ -26,7 +28,7 @@ cd "$REPO"
 TARGET=${CARGO_TARGET_DIR:-$REPO/target}
 export KVMCTL_TEST_IMAGES=$TARGET/test-images
 export KVMCTL_TEST_STATE=$TARGET/test-host
-STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 forwards callers)
+STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 nets forwards callers)
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 # The environment of the person who calls must not decide how a test ends.
@@ -76,6 +78,12 @@ run_tier3() {
     return "$status"
 }
 
+run_nets() {
+    [[ $EUID -eq 0 ]] || host_fail "networks need root" "sudo ./tests/run.sh nets"
+    cargo test --quiet --locked --test kvmctl-tests --no-run
+    limited 600 tests/lib/private-host.sh "$KVMCTL_TEST_STATE-nets" tests/lib/nets.sh
+}
+
 run_forwards() {
     [[ $EUID -eq 0 ]] || host_fail "forwards need root" "sudo ./tests/run.sh forwards"
     build_image tiny tests/lib/tiny-image.sh
@@ -117,7 +125,7 @@ limited() {
 }
 
 clean() {
-    rm -rf "$KVMCTL_TEST_IMAGES" "$KVMCTL_TEST_STATE" "$KVMCTL_TEST_STATE-forwards"
+    rm -rf "$KVMCTL_TEST_IMAGES" "$KVMCTL_TEST_STATE" "$KVMCTL_TEST_STATE"-{nets,forwards}
 }
 
 main() {
