@@ -67,7 +67,10 @@ pub fn apply(
 
 /// Whether work on a kind can leave the rules of forwards other than they were.
 const fn touches_networks(kind: Kind) -> bool {
-    !matches!(kind, Kind::Secret | Kind::InstanceType | Kind::Image)
+    !matches!(
+        kind,
+        Kind::Secret | Kind::InstanceType | Kind::Image | Kind::Volume
+    )
 }
 
 fn apply_one(
