@@ -49,6 +49,11 @@ fn guest_says(address: &str, what: &str, fits: impl Fn(&Disks) -> bool) {
         if fits(&disks(&told)) {
             return;
         }
+        let old = told.contains("disk=") && !told.contains("serial=");
+        assert!(
+            !old,
+            "an old guest: remove tiny.qcow2, and it is built anew"
+        );
         let late = begin.elapsed() > Duration::from_secs(90);
         assert!(!late, "{what}: {told:?}");
         thread::sleep(Duration::from_millis(500));
