@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::net::quiet;
 
 const ROLE: &str = "KVMCTL_TEST_ROLE";
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_millis(1000);
 
 /// What a client of a port got.
 #[derive(Debug, Clone, PartialEq, Eq)]

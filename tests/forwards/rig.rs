@@ -118,6 +118,10 @@ impl Rig {
              ip addr add 2001:db8::1/64 dev v-out nodad
              ip -n out addr add 2001:db8::2/64 dev eth0 nodad"
         ));
+        // Until its own addresses are known to be nobody else's, the host answers at none of them.
+        sh(
+            "for i in $(seq 100); do ip -6 -o addr show tentative | grep -q . || break; sleep 0.1; done",
+        );
         let all = |port: u16| [format!("tcp/0.0.0.0:{port}"), format!("udp/0.0.0.0:{port}")];
         let sockets: Vec<String> = [80, 81].into_iter().flat_map(all).collect();
         let sockets: Vec<&str> = sockets.iter().map(String::as_str).collect();
@@ -197,7 +201,12 @@ impl Rig {
     }
 
     pub(super) fn reload_daemon(&self) {
-        sh("kill -HUP $(cat /run/libvirtd.pid); sleep 1; virsh -q uri > /dev/null");
+        // It takes its rules away and puts them up again, and says nowhere when that is done.
+        sh("kill -HUP $(cat /run/libvirtd.pid); sleep 3; virsh -q uri > /dev/null
+            for i in $(seq 100); do
+                { iptables-save; nft list ruleset; } | grep -q '10.77.1.0/24.*[mM][aA][sS][qQ]' && break
+                sleep 0.1
+            done");
     }
 
     pub(super) fn restart_network(&self) {
@@ -249,7 +258,8 @@ impl Drop for Rig {
 fn define(name: &str, bridge: &str, number: u8) {
     let xml = format!(
         "<network><name>{name}</name><forward mode=\"nat\"/><bridge name=\"{bridge}\" stp=\"off\"/>\
-         <ip address=\"10.77.{number}.1\" prefix=\"24\"/>\
+         <ip address=\"10.77.{number}.1\" prefix=\"24\"><dhcp>\
+         <range start=\"10.77.{number}.100\" end=\"10.77.{number}.120\"/></dhcp></ip>\
          <ip family=\"ipv6\" address=\"fd00:77:{number}::1\" prefix=\"64\"/></network>"
     );
     sh(&format!(
