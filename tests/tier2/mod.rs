@@ -163,7 +163,7 @@ fn waiting_for_what_is_not_there_says_so_and_does_not_pass() {
     env.kvmctl(["adopt", "instance", "test"]).ok();
     let wait = |goal: &str, rest: &[&str]| {
         let goal = format!("--for={goal}");
-        let args = [&["wait", &goal, "--timeout=200ms"], rest].concat();
+        let args = [&["wait", &goal, "--timeout=200ms"][..], rest].concat();
         env.kvmctl(args)
     };
     wait("condition=Ready", &["instances", "-l", "a=b"])
@@ -215,7 +215,7 @@ fn names_complete_after_a_kind() {
         let index = format!("_CLAP_COMPLETE_INDEX={}", words.len());
         let kvmctl = env!("CARGO_BIN_EXE_kvmctl");
         let start = ["KVMCTL_COMPLETE=bash", &index, kvmctl, "--", "kvmctl"];
-        env.run("env", &[&start, &words[..]].concat())
+        env.run("env", &[&start[..], &words[..]].concat())
             .ok()
             .prints(offered);
     }
