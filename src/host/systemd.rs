@@ -242,22 +242,18 @@ mod tests {
             return;
         };
         let dir = tempfile::tempdir().unwrap();
-        for (name, scope, flags) in [
-            (
-                "kvmctl-reconcile.service",
-                Scope::System,
-                &["verify", "--man=no"][..],
-            ),
+        // A user's systemd does not run here; its units read alike.
+        for (name, scope) in [
+            ("kvmctl-reconcile.service", Scope::System),
             (
                 "kvmctl-reconcile-my\\x20kvm.service",
                 Scope::User(dir.path().to_owned()),
-                &["--user", "verify", "--man=no"],
             ),
         ] {
             let path = dir.path().join(name);
             std::fs::write(&path, unit("it's \"x\" $y %z", scope).text()).unwrap();
             let path = path.display().to_string();
-            let args: Vec<&str> = flags.iter().copied().chain([path.as_str()]).collect();
+            let args = ["verify", "--man=no", path.as_str()];
             let (status, output) = analyze.run_any(&args, b"", None).unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             let ours: Vec<&str> = said.lines().filter(|l| l.contains("kvmctl")).collect();

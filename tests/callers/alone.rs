@@ -184,7 +184,9 @@ fn ports_lead_to_a_guest_without_any_right() {
         run(&[&fixed[..], &more, ports].concat())
     };
     let _turn = guest_turn();
-    create("low", &["-p", "80:80"]).code(5).says("only root");
+    create("low", &["-p", "80:80", "--force"])
+        .code(5)
+        .says("only root");
     create("six", &["-p", "[::1]:18080:80"])
         .code(2)
         .says("IPv4");
