@@ -130,10 +130,10 @@ fn a_change_keeps_what_was_written_by_hand() {
         "network",
         "blue",
         "-p",
-        r#"{"spec":{"cidr":"10.72.8.0/24"}}"#,
+        r#"{"spec":{"mode":"route"}}"#,
     ])
     .code(5)
-    .says("spec.cidr: field is immutable");
+    .says("spec.mode: field is immutable");
     rig.run(&["net", "label", "blue", "tier=lab"]).ok();
     rig.run(&["net", "list", "-l", "tier=lab"])
         .ok()

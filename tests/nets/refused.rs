@@ -44,7 +44,7 @@ fn a_network_that_cannot_start_is_not_there() {
     // A name server of the host's that listens everywhere, where dnsmasq wants to.
     let holder = UdpSocket::bind("0.0.0.0:53").unwrap();
     rig.run(&["net", "create", "blue", "--cidr", "10.73.2.0/24"])
-        .code(1)
+        .code(5)
         .says("cannot create network/blue");
     assert_eq!(rig.traces(), before);
     drop(holder);

@@ -3,7 +3,7 @@
 use super::allocate::{check_host, place_of};
 use super::apply::{governed, key_of, told};
 use super::definition::{build, edit};
-use super::existing::{Found, RESTART, describe, find, finish, intent_of};
+use super::existing::{Found, RESTART, describe, find, finish, finish_locked, intent_of};
 use super::worker::NetworkWorker;
 use super::{OBJECT_WAIT, note};
 use crate::api::{
@@ -226,6 +226,10 @@ fn object_of(key: &ObjectKey, found: &Found) -> Network {
 /// # Errors
 /// `NotFound`, or a conflict where it is not ours.
 pub(in crate::engine) fn manifest_of(world: &World, key: &ObjectKey) -> Result<Network> {
+    // What a killed run began comes to its end first: otherwise the same change would seem to be made.
+    if let Some(begun) = intent_of(world, key)? {
+        finish_locked(world, &begun, &Silent)?;
+    }
     Ok(object_of(key, &find(world, key)?))
 }
 
