@@ -48,6 +48,9 @@ use tools::Tools;
 /// How long another run may take to write its rules.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
+/// How often rules are written that another program moves in the meantime, as Docker does.
+const WRITES: u32 = 3;
+
 /// The host's firewall.
 #[derive(Debug, Clone, Copy)]
 pub struct Firewall {
@@ -136,21 +139,35 @@ impl Firewall {
         kernel::meet_guests(&wanted.mappings);
         self.write(before, plan)?;
         for port in kernel::hairpins_off(&wanted.mappings) {
-            self.tools.write(&port, "1")?;
+            // A guest that stops takes its port with it.
+            let _ = self.tools.write(&port, "1");
         }
         let mut warnings = Vec::new();
         if let Err(why) = conntrack::flush(self.tools, &plan.moved) {
             let why = Error::from(why);
             warnings.push(format!("connections that exist keep their old way: {why}"));
         }
-        let after = self.read()?;
-        let left = self::plan(&after, wanted);
-        if let Some(line) = left.lines().first() {
-            return Err(FirewallError::NotInForce(format!("still to do: {line}")).into());
-        }
+        let (after, left) = self.read_back(wanted)?;
         let mut changes = report(&after, wanted, &left, warnings);
         changes.changed = plan.lines();
         Ok(changes)
+    }
+
+    /// Reads what was written, and writes it again where another program came first.
+    fn read_back(&self, wanted: &Wanted) -> Result<(Ruleset, Plan), FirewallError> {
+        for again in (0..WRITES).rev() {
+            let after = self.read()?;
+            let mut left = plan(&after, wanted);
+            left.hairpin.clear();
+            match left.lines().first() {
+                None => return Ok((after, left)),
+                Some(_) if again > 0 => self.write(&after, &left)?,
+                Some(line) => {
+                    return Err(FirewallError::NotInForce(format!("still to do: {line}")));
+                }
+            }
+        }
+        Err(FirewallError::NotInForce("nothing was read".to_owned()))
     }
 
     fn read(&self) -> Result<Ruleset, FirewallError> {

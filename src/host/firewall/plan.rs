@@ -9,7 +9,7 @@ use crate::net::forward::{Bridge, Claim, Mapping};
 
 use super::delta::{Delta, Goal, delta, with_shared};
 use super::kernel;
-use super::rule::{Chain, Family, Part, Rule, Verdict, rules_of};
+use super::rule::{Chain, Family, Part, Rule, Verdict, loopback, rules_of};
 use super::ruleset::{Firewalls, Ruleset};
 
 /// What should be in force, and what should no longer be.
@@ -145,12 +145,15 @@ fn goal(ruleset: &Ruleset, wanted: &Wanted, family: Family, firewall: Firewalls)
     goal
 }
 
-/// The bridges whose guests are kept out of the host's 127.0.0.0/8, because packets from there may
-/// leave by them.
+/// The bridges by which packets from 127.0.0.0/8 may leave, and whose guests are therefore kept out of
+/// the host's own: by either rule, in case one is gone.
 fn closed<'a>(rules: impl Iterator<Item = &'a Rule>) -> BTreeSet<Bridge> {
     rules
-        .filter(|rule| rule.chain == Chain::Raw)
-        .filter_map(|rule| rule.input.clone())
+        .filter_map(|rule| match rule.chain {
+            Chain::Raw => rule.input.clone(),
+            Chain::Snat if rule.source == Some(loopback()) => rule.output.clone(),
+            _ => None,
+        })
         .collect()
 }
 
