@@ -26,6 +26,9 @@ pub(crate) struct ApplySetArgs {
     /// Delete the objects of the set that are not in the files
     #[arg(long)]
     prune: bool,
+    /// Delete volumes, too; without it they are kept, and named
+    #[arg(long, requires = "prune")]
+    prune_data: bool,
     #[command(flatten)]
     yes: YesArgs,
 }
@@ -71,6 +74,16 @@ impl ApplySetArgs {
         let kinds: Vec<Kind> = KINDS.iter().map(|row| row.kind).collect();
         let mut keys = select(ctx, &kinds, Some(&format!("{LABEL}={set}")))?;
         keys.retain(|key| !objects.iter().any(|o| o.key().as_ref() == Some(key)));
+        let (data, mut keys): (Vec<ObjectKey>, _) =
+            keys.into_iter().partition(|key| holds_data(key.kind));
+        if self.prune_data {
+            keys.extend(data);
+        } else {
+            for key in data {
+                ctx.ui()
+                    .status(&format!("{key} is kept: --prune-data deletes it"));
+            }
+        }
         if !keys.is_empty() && dry_run == DryRun::None && !self.yes.yes {
             let list: Vec<String> = keys.iter().map(ToString::to_string).collect();
             let question = format!("Delete {} afterwards?", list.join(", "));
@@ -97,6 +110,11 @@ impl Prune {
         };
         ctx.delete(self.0, &options)
     }
+}
+
+/// Whether objects of a kind hold what cannot be made again.
+const fn holds_data(kind: Kind) -> bool {
+    matches!(kind, Kind::Volume)
 }
 
 /// An object is in one set at a time: two files that take it from each other are a mistake.
