@@ -72,7 +72,7 @@ impl Host {
         }
         // libvirt asks its daemon about a driver it does not know, and would miss the daemon instead.
         if let Some(driver) = unknown_driver(uri) {
-            let message = format!("{driver:?} is no driver that kvmctl works with");
+            let message = format!("{uri}: {driver:?} is no driver that kvmctl works with");
             return Err(LibvirtError::ours("connect", Cause::BadUri, message));
         }
         Ok(())
