@@ -38,7 +38,7 @@ host_apt_group() {
             ;;
         test)
             echo genisoimage strace hyperfine libxml2-utils ovmf swtpm swtpm-tools
-            echo netcat-openbsd procps openssh-server dosfstools mtools zsh fish 'passt?' 'valgrind?' 'shellcheck?'
+            echo netcat-openbsd procps openssh-server sudo dosfstools mtools zsh fish 'passt?' 'valgrind?' 'shellcheck?'
             ;;
         *) host_fail "no package group $1 (known: build, run, image, test)" ;;
     esac
@@ -60,7 +60,7 @@ host_dnf_group() {
             ;;
         test)
             echo strace libxml2 edk2-ovmf swtpm swtpm-tools nmap-ncat procps-ng openssh-server
-            echo dosfstools mtools zsh fish
+            echo sudo dosfstools mtools zsh fish
             echo 'hyperfine?' 'genisoimage?' 'passt?' 'valgrind?' 'ShellCheck?'
             ;;
         *) host_fail "no package group $1 (known: build, run, image, test)" ;;

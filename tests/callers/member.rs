@@ -97,6 +97,64 @@ fn a_member_gives_the_lease_back() {
     nothing_left(&host);
 }
 
+/// Rules are root's. Without the right nothing is made; with `privilege: sudo` everything is, and goes.
+#[test]
+fn forwards_want_a_right_that_sudo_can_give() {
+    let host = PrivateHost::start(Socket::Group);
+    let _turn = guest_turn();
+    let member = |args: &[&str]| host.kvmctl(Who::Member, args);
+    host.kvmctl(Who::Root, &["setup", "--yes", "--cidr", "10.215.0.0/24"])
+        .ok();
+    let image = host.path("images/tiny.qcow2").display().to_string();
+    member(&["images", "import", &image, "--name", "tiny"]).ok();
+    let before = host.guest_files(POOL);
+    let create = "instances create small --image tiny --cpus 1 --memory 128Mi --no-wait -p 8080:80";
+    let create: Vec<&str> = create.split(' ').collect();
+
+    member(&create)
+        .says("only root may")
+        .says("--privilege sudo");
+    nothing_left(&host);
+    assert_eq!(host.guest_files(POOL), before);
+
+    let_sudo(&host);
+    let context = "config set-context mine --uri qemu:///system --privilege sudo";
+    member(&context.split(' ').collect::<Vec<_>>()).ok();
+    member(&["config", "use-context", "mine"]).ok();
+    member(&create).ok();
+    member(&["get", "forwards"]).ok().prints("Active");
+    assert!(rules(&host).contains("--dport 8080"), "{}", rules(&host));
+    host.run(Who::Root, &["iptables", "-t", "nat", "-F", "KVMCTL-DNAT"])
+        .ok();
+    member(&["reconcile", "--check"]).code(1).prints("8080");
+    member(&["reconcile"]).ok();
+    member(&["reconcile", "--check"]).ok();
+    member(&["delete", "instance", "small", "--now"]).ok();
+    assert!(!rules(&host).contains("8080"), "{}", rules(&host));
+    nothing_left(&host);
+}
+
+/// Lets the member run anything as root, without a password, on this host only.
+fn let_sudo(host: &PrivateHost) {
+    // The account is in no shadow file, where PAM would look for its end.
+    let pam = "auth required pam_permit.so\naccount required pam_permit.so\n";
+    let files = [
+        ("/etc/sudoers", "kt-member ALL=(root) NOPASSWD: ALL\n"),
+        ("/etc/pam.d/sudo", pam),
+    ];
+    for (place, text) in files {
+        let file = host.path(&place.replace('/', "-"));
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o440)).unwrap();
+        let file = file.display().to_string();
+        host.run(Who::Root, &["mount", "--bind", &file, place]).ok();
+    }
+}
+
+fn rules(host: &PrivateHost) -> String {
+    host.run(Who::Root, &["iptables-save"]).ok().out
+}
+
 fn leases(host: &PrivateHost) -> String {
     let argv = [
         "virsh",

@@ -59,7 +59,8 @@ impl Tools {
                 return Ok(output);
             }
             let said = first_line(&output.stderr);
-            if is_denial(&said) {
+            // sudo speaks of other things first, such as a host name that does not resolve.
+            if let Some(said) = denial(&output.stderr) {
                 return Err(FirewallError::NotPermitted {
                     tool: name.to_owned(),
                     said,
@@ -128,6 +129,15 @@ fn first_line(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
     lines.next().unwrap_or_default().to_owned()
+}
+
+/// Returns the line that says that the right is missing.
+fn denial(stderr: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines()
+        .map(str::trim)
+        .find(|l| is_denial(l))
+        .map(str::to_owned)
 }
 
 fn is_denial(said: &str) -> bool {
