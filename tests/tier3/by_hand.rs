@@ -38,6 +38,53 @@ fn the_explained_plan_tells_no_secret() {
     assert!(!domains.contains("masked"), "{domains}");
 }
 
+/// A dry run of a whole stack, of which each object needs another one, changes nothing and pulls
+/// nothing.
+#[test]
+fn a_stack_is_tried_without_making_any_of_it() {
+    let env = guest_env();
+    let stack = "
+apiVersion: kvmctl/v1
+kind: Network
+metadata: {name: dry-net}
+spec: {cidr: 10.219.0.0/24}
+---
+apiVersion: kvmctl/v1
+kind: Volume
+metadata: {name: dry-data}
+spec: {size: 1Gi}
+---
+apiVersion: kvmctl/v1
+kind: Instance
+metadata: {name: dry}
+spec:
+  image: alpine-3.22
+  type: basic-1
+  networks: [{name: dry-net}]
+  volumes: [{name: dry-data}]
+---
+apiVersion: kvmctl/v1
+kind: PortForward
+metadata: {name: dry-forward}
+spec: {instance: dry, hostPort: 19090, guestPort: 90}
+";
+    let file = env.file("stack.yaml", stack);
+    let file = file.display().to_string();
+    let before = host("find", &["/var/lib/libvirt/images", "-type", "f"]);
+    env.kvmctl(["apply", "-f", &file, "--dry-run=server"])
+        .ok()
+        .prints("instance/dry created (server dry run)")
+        .prints("forward/dry-forward created (server dry run)")
+        .says("would be pulled first");
+    assert_eq!(
+        host("find", &["/var/lib/libvirt/images", "-type", "f"]),
+        before
+    );
+    let networks = host("virsh", &["-q", "net-list", "--all", "--name"]);
+    assert!(!networks.contains("dry-net"), "{networks}");
+    expect_no_trace("dry");
+}
+
 /// Runs a script where `kvmctl` is the program under test, and stops at its first failure.
 fn run(env: &Env, script: &str) {
     let file = env.file("plan.sh", script);

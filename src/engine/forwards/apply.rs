@@ -142,7 +142,10 @@ fn create(
         pid: None,
         deletion_timestamp: None,
     };
-    can_lead(world, &record)?;
+    // An instance of the same run is not there yet when nothing is made; it has been looked for.
+    if !dry || world.lead(probe(&record))?.target.is_some() {
+        can_lead(world, &record)?;
+    }
     if dry {
         take(world, &mut record)?;
         return Ok(told(&plan_of(key, Outcome::Created, &record)));
@@ -200,12 +203,7 @@ fn line(record: &ForwardRecord) -> String {
 
 /// What could never be led anywhere is refused before anything is written.
 fn can_lead(world: &World, record: &ForwardRecord) -> Result<()> {
-    let mut probe = record.clone();
-    if probe.host_port == 0 {
-        // Which one it will be makes no difference here.
-        probe.host_port = 1;
-    }
-    match world.lead(probe)?.aim {
+    match world.lead(probe(record))?.aim {
         Ok(_) => Ok(()),
         Err(Astray { reason, message }) => {
             let instance = &record.spec.instance;
@@ -220,6 +218,15 @@ fn can_lead(world: &World, record: &ForwardRecord) -> Result<()> {
             Err(Error::new(kind, message).hint(hint))
         }
     }
+}
+
+/// The record with some port: which one it will be makes no difference to where it leads.
+fn probe(record: &ForwardRecord) -> ForwardRecord {
+    let mut probe = record.clone();
+    if probe.host_port == 0 {
+        probe.host_port = 1;
+    }
+    probe
 }
 
 /// Takes the port of the host that is asked for. Call it with the store locked.

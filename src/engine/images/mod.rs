@@ -11,11 +11,12 @@ pub use pull::{PullRequest, pull};
 pub use remove::{delete, dependents, unused};
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
-use crate::api::Reporter;
+use crate::api::{DiskFormat, Name, Quantity, Reporter, Timestamp, Uid};
 use crate::error::{Error, Result};
 use crate::image::catalogue::Architecture;
-use crate::image::{Algorithm, Checksum, Limits};
+use crate::image::{Algorithm, Checksum, ImageRecord, Limits, Sha256};
 use crate::libvirt::Pool;
 use crate::observe::{StoredImage, World};
 
@@ -43,6 +44,59 @@ pub fn ensure(world: &World, name: &str, reporter: &dyn Reporter) -> Result<Stor
     let (key, _) = pull(world, &request, reporter)?;
     present(world, key.name.as_str())?
         .ok_or_else(|| Error::failed(format!("image {name:?} vanished while it was pulled")))
+}
+
+/// Returns an image as it is, or as it is to be expected when the catalogue has it: for a dry run,
+/// which pulls nothing.
+///
+/// # Errors
+/// Usage with the candidates for an unknown name.
+pub(in crate::engine) fn foreseen(
+    world: &World,
+    name: &str,
+) -> Result<(StoredImage, Option<String>)> {
+    if let Some(found) = present(world, name)? {
+        return Ok((found, None));
+    }
+    let catalogue = world.catalogue()?;
+    let alias = &catalogue.entry(name)?.alias;
+    if let Some(found) = present(world, alias.as_str())? {
+        return Ok((found, None));
+    }
+    let expected = expected(alias, &world.settings().pool)?;
+    Ok((
+        expected,
+        Some(format!("image {alias} would be pulled first")),
+    ))
+}
+
+/// Makes the record of an image of which only the usual is taken for granted: nothing is known of it
+/// before it is here.
+///
+/// # Errors
+/// None that can happen; digests are parsed.
+pub(in crate::engine) fn expected(name: &Name, pool: &str) -> Result<StoredImage> {
+    let sha256 = Sha256::from_str(&"0".repeat(64)).map_err(|e| Error::failed(e.to_string()))?;
+    let least = Quantity::mib(1);
+    Ok(StoredImage {
+        uid: Uid::random(),
+        pool: pool.to_owned(),
+        image: ImageRecord {
+            name: name.clone(),
+            sha256,
+            format: DiskFormat::Qcow2,
+            virtual_size: least,
+            size: least,
+            os: None,
+            default_user: None,
+            firmware: None,
+            architecture: None,
+            source_url: None,
+            created: Timestamp::now(),
+        },
+        labels: Default::default(),
+        annotations: Default::default(),
+    })
 }
 
 /// Looks an image up whose volume is really there.

@@ -86,6 +86,7 @@ pub(super) fn create(
     }
     let plan = plan_instance::create(key.clone(), &facts, true);
     let mut applied = told(&plan, warning.filter(|_| dry));
+    applied.notes.extend(prepared.pending.clone());
     if dry {
         applied.explanation = explain::creation(&plan, &prepared, &record)?;
         return Ok(applied);

@@ -1,19 +1,14 @@
 //! The making of an instance as a shell script: what kvmctl would do, by hand, with every file that
 //! is needed in it. Secret values are masked.
 
-use std::str::FromStr as _;
-
+use super::super::images;
 use super::super::options::Place;
 use super::allocate::{self, Own};
 use super::metadata;
 use super::prepare::Prepared;
-use crate::api::{
-    Accelerator, DiskFormat, Firmware, Instance, Kind, Name, NetworkAttachment, ObjectKey,
-    Quantity, Timestamp, Uid,
-};
+use crate::api::{Accelerator, Firmware, Instance, Kind, Name, NetworkAttachment, ObjectKey, Uid};
 use crate::cloudinit::{EnvEntry, Seed};
 use crate::error::{Error, Result};
-use crate::image::{ImageRecord, Sha256};
 use crate::libvirt::xml::domain::DomainXml;
 use crate::manifest;
 use crate::net::Mac;
@@ -184,9 +179,10 @@ fn unseen(place: &Place, store: &Store, instance: &Instance) -> Result<Prepared>
         size,
         image: match stored {
             Some(image) => image,
-            None => unknown_image(&name, place)?,
+            None => images::expected(&name, &place.pool)?,
         },
         base: BASE.to_owned(),
+        pending: None,
         networks: networks.collect(),
         accelerator,
         warning: None,
@@ -200,31 +196,6 @@ fn unseen(place: &Place, store: &Store, instance: &Instance) -> Result<Prepared>
         our_key: String::new(),
         name,
         spec,
-    })
-}
-
-/// An image that is not here yet, of which only the usual format is taken for granted.
-fn unknown_image(name: &Name, place: &Place) -> Result<StoredImage> {
-    let sha256 = Sha256::from_str(&"0".repeat(64)).map_err(|e| Error::failed(e.to_string()))?;
-    let least = Quantity::mib(1);
-    Ok(StoredImage {
-        uid: Uid::random(),
-        pool: place.pool.clone(),
-        image: ImageRecord {
-            name: name.clone(),
-            sha256,
-            format: DiskFormat::Qcow2,
-            virtual_size: least,
-            size: least,
-            os: None,
-            default_user: None,
-            firmware: None,
-            architecture: None,
-            source_url: None,
-            created: Timestamp::now(),
-        },
-        labels: Default::default(),
-        annotations: Default::default(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::prepare::unknown_reference;
 use crate::api::{InstanceSpec, NetworkAttachment};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::observe::{NetworkFacts, USER_NETWORK, World};
 
 /// Returns what a spec asks for: the context's network where it names none.
@@ -31,6 +31,29 @@ pub(super) fn look_up(
 ) -> Result<Vec<(NetworkAttachment, NetworkFacts)>> {
     let look = |attachment: NetworkAttachment| {
         let facts = facts(world, &attachment.name)?;
+        Ok((attachment, facts))
+    };
+    wanted.into_iter().map(look).collect()
+}
+
+/// Looks networks up for a dry run, in which one of the same run is not there yet. Of that only the
+/// name is known; whether it is in the run at all was asked before.
+///
+/// # Errors
+/// A conflict for one that is not active.
+pub(super) fn foresee(
+    world: &World,
+    wanted: Vec<NetworkAttachment>,
+    spec: &InstanceSpec,
+) -> Result<Vec<(NetworkAttachment, NetworkFacts)>> {
+    let named = |name: &str| spec.networks.iter().any(|n| n.name == name);
+    let look = |attachment: NetworkAttachment| {
+        let facts = match facts(world, &attachment.name) {
+            Err(e) if e.kind() == Kind::Usage && named(&attachment.name) => {
+                NetworkFacts::user(&attachment.name)
+            }
+            facts => facts?,
+        };
         Ok((attachment, facts))
     };
     wanted.into_iter().map(look).collect()

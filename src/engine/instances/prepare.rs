@@ -31,6 +31,8 @@ pub(super) struct Prepared {
     pub(super) image: StoredImage,
     /// Path of the image.
     pub(super) base: String,
+    /// What would be done before, if this were no dry run.
+    pub(super) pending: Option<String>,
     /// Its networks.
     pub(super) networks: Vec<(NetworkAttachment, NetworkFacts)>,
     /// Its volumes.
@@ -54,7 +56,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Looks everything up. Nothing is changed but the image cache.
+    /// Looks everything up. Nothing is changed but the image cache, and by a dry run not even that.
     ///
     /// # Errors
     /// Usage with the candidates, for whatever does not exist.
@@ -73,10 +75,16 @@ impl Prepared {
         let spec = instance.spec.clone();
         let size = size(world, &spec)?;
         crate::host::IsoMaker::find()?;
-        let networks = networks::look_up(world, networks::wanted(world, &spec)?)?;
-        let disks = match dry {
-            true => volumes::look_up_or_name(world, &spec.volumes)?,
-            false => volumes::look_up(world, &spec.volumes)?,
+        let wanted = networks::wanted(world, &spec)?;
+        let (networks, disks) = match dry {
+            true => (
+                networks::foresee(world, wanted, &spec)?,
+                volumes::look_up_or_name(world, &spec.volumes)?,
+            ),
+            false => (
+                networks::look_up(world, wanted)?,
+                volumes::look_up(world, &spec.volumes)?,
+            ),
         };
         volumes::refuse_foreign(world, uid, &disks)?;
         let env = env(world, &spec)?;
@@ -85,7 +93,10 @@ impl Prepared {
         let wanted = spec.image.as_deref().ok_or_else(|| {
             Error::usage("spec.image: not set").hint("kvmctl images list shows what there is")
         })?;
-        let image = images::ensure(world, wanted, reporter)?;
+        let (image, pending) = match dry {
+            true => images::foreseen(world, wanted)?,
+            false => (images::ensure(world, wanted, reporter)?, None),
+        };
         if size.disk < image.image.virtual_size {
             return Err(Error::usage(format!(
                 "spec.disk: {} is less than the {} that image {wanted:?} needs",
@@ -93,11 +104,14 @@ impl Prepared {
             )));
         }
         let host = world.host()?;
-        let base = host
-            .pool(&image.pool)?
-            .volume(image.image.volume().as_str())?
-            .path()?;
         let pool_path = host.pool(&world.settings().pool)?.path()?;
+        let base = match &pending {
+            Some(_) => format!("{pool_path}/kvmctl-image-{wanted}"),
+            None => host
+                .pool(&image.pool)?
+                .volume(image.image.volume().as_str())?
+                .path()?,
+        };
         let pool = world.settings().pool.clone();
         let firmware = firmware(&spec, &image);
         let our_key = super::super::guest::own_key(world)?.public;
@@ -110,6 +124,7 @@ impl Prepared {
             size,
             image,
             base,
+            pending,
             networks,
             disks,
             accelerator,
