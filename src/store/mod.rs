@@ -71,8 +71,9 @@ pub use yaml::Contents;
 
 use file::{Dir, Durability};
 
-/// How long a command waits for another that holds the store, which nobody holds for long.
-pub const STORE_WAIT: Duration = Duration::from_secs(10);
+/// How long a command waits for others that hold the store. Nobody holds it for long, but no queue is
+/// kept: with many at once on a busy machine, one of them may be unlucky for a while.
+pub const STORE_WAIT: Duration = Duration::from_secs(60);
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

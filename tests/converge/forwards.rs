@@ -220,8 +220,7 @@ fn many_at_once_take_different_ports_and_conflicts_are_refused_by_name() {
     ];
     let target = ["-j", "DNAT", "--to-destination", "192.0.2.1:80"];
     host("iptables", &[&foreign[..], &target].concat());
-    let domains = || host("virsh", &["-q", "list", "--all", "--name"]);
-    let before = (rules(NET).len(), records(&place), domains());
+    let before = (rules(NET).len(), records(&place), place.domains());
     for (port, holder) in [
         ("18033:81".to_owned(), format!("instance/{web}")),
         (format!("{}:81", ports[0]), "forward/".to_owned()),
@@ -256,7 +255,7 @@ fn many_at_once_take_different_ports_and_conflicts_are_refused_by_name() {
         .run(&["delete", "forward", &view])
         .says(&format!("kvmctl edit instance {web}"))
         .code(5);
-    assert_eq!((rules(NET).len(), records(&place), domains()), before);
+    assert_eq!((rules(NET).len(), records(&place), place.domains()), before);
     let foreign = [&["-t", "nat", "-D"], &foreign[3..], &target].concat();
     host("iptables", &foreign);
 

@@ -231,7 +231,7 @@ impl Place {
         traces
     }
 
-    fn domains(&self) -> Vec<String> {
+    pub(super) fn domains(&self) -> Vec<String> {
         let all = self.virsh(&["list", "--all", "--name"]).ok().stdout;
         let ours = all
             .lines()
