@@ -116,13 +116,17 @@ impl World {
         let index = self.index_of(&briefs)?;
         let mut uses = Vec::new();
         for brief in &briefs {
-            let domain = match host.domain_by_uid(brief.uid) {
-                Ok(domain) => domain,
+            let running = brief.state.is_active();
+            let documents = host.domain_by_uid(brief.uid).and_then(|domain| {
+                let live = if running { Some(domain.live()?) } else { None };
+                Ok((domain.definition()?, live))
+            });
+            let (definition, live) = match documents {
+                Ok(documents) => documents,
                 // Deleted meanwhile.
                 Err(e) if e.is_not_found() => continue,
                 Err(e) => return Err(e.into()),
             };
-            let running = brief.state.is_active();
             let of = |xml: &DomainXml| -> Vec<DiskUse> {
                 let disks = xml.hard_disks();
                 let with_path = disks.filter_map(|d| Some((d.path()?.to_owned(), d)));
@@ -139,10 +143,7 @@ impl World {
                     })
                     .collect()
             };
-            let mut found = of(&domain.definition()?);
-            if running {
-                found.extend(of(&domain.live()?));
-            }
+            let found = std::iter::once(&definition).chain(&live).flat_map(of);
             for disk in found {
                 if !uses.contains(&disk) {
                     uses.push(disk);
