@@ -3,9 +3,7 @@
 
 use super::place::was_killed;
 use super::{Place, Recovery};
-
-/// What makes a file come, last or go.
-const LASTING: &str = "rename,renameat,renameat2,fsync,fdatasync,unlink,unlinkat";
+use crate::support::Sweep;
 
 #[test]
 fn killed_between_engine_steps() {
@@ -52,17 +50,19 @@ fn killed_at_every_rename_fsync_and_unlink() {
         "--no-wait",
     ];
     let before = place.traces();
-    for n in 1..200 {
-        let recovery = Recovery::turn(n);
-        let when = format!("killed at call {n} of a thread, then {recovery:?}");
-        let run = place.tampered(LASTING, &format!("signal=KILL:when={n}"), &create);
+    let mut sweep = Sweep::new();
+    while let Some((call, n)) = sweep.place() {
+        let recovery = Recovery::turn(sweep.kills());
+        let when = format!("killed at {call} {n}, then {recovery:?}");
+        let run = place.tampered(call, &format!("signal=KILL:when={n}"), &create);
         if !place.strace_log().contains("killed by SIGKILL") {
             run.ok();
-            assert!(n > 5, "the calls are gone");
             place.delete(&name).ok();
             place.is_as(&before, "the clean run, deleted");
-            return;
+            sweep.survived();
+            continue;
         }
+        sweep.killed();
         let there = place.run(&["get", "instance", &name]).status == 0;
         if there {
             shows_itself(&place, &name, &when);
@@ -91,7 +91,7 @@ fn killed_at_every_rename_fsync_and_unlink() {
         }
         place.is_as(&before, &when);
     }
-    panic!("the sweep does not end");
+    assert!(sweep.kills() > 10, "the calls are gone: {}", sweep.kills());
 }
 
 /// A running guest is never given another disk: its file is the same after the creation is finished.

@@ -2,6 +2,7 @@
 
 use super::place::was_killed;
 use super::{Place, Recovery};
+use crate::support::Sweep;
 
 #[test]
 fn killed_between_engine_steps() {
@@ -31,7 +32,6 @@ fn killed_at_every_rename_fsync_and_unlink() {
     let name = place.named("web");
     let before = place.traces();
     let delete = ["delete", "instance", name.as_str(), "--grace-period", "0"];
-    let calls = "rename,renameat,renameat2,fsync,fdatasync,unlink,unlinkat";
     let create = [
         "instances",
         "create",
@@ -42,26 +42,28 @@ fn killed_at_every_rename_fsync_and_unlink() {
         "basic-1",
         "--no-wait",
     ];
-    for n in 1..200 {
+    let mut sweep = Sweep::new();
+    while let Some((call, n)) = sweep.place() {
         if place.run(&["get", "instance", &name]).status != 0 {
             place.run(&create).ok();
         }
-        let when = format!("killed at call {n} of a thread");
-        let run = place.tampered(calls, &format!("signal=KILL:when={n}"), &delete);
+        let when = format!("killed at {call} {n}");
+        let run = place.tampered(call, &format!("signal=KILL:when={n}"), &delete);
         if !place.strace_log().contains("killed by SIGKILL") {
             run.ok();
-            assert!(n > 5, "the calls are gone");
             place.is_as(&before, "the clean run");
-            return;
+            sweep.survived();
+            continue;
         }
+        sweep.killed();
         if place.run(&["get", "instance", &name]).status == 0 {
-            goes_on(&place, &name, &delete, Recovery::turn(n), &when);
+            goes_on(&place, &name, &delete, Recovery::turn(sweep.kills()), &when);
         }
         if place.run(&["get", "instance", &name]).status != 0 {
             place.is_as(&before, &when);
         }
     }
-    panic!("the sweep does not end");
+    assert!(sweep.kills() > 6, "the calls are gone: {}", sweep.kills());
 }
 
 /// It shows as Terminating with the reason where anything was begun, and each way on ends it.

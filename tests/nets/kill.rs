@@ -4,13 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::rig::Rig;
-use crate::support::CommandOutput;
+use crate::support::{CommandOutput, Sweep};
 
 const CREATE: &[&str] = &["net", "create", "blue", "--cidr", "10.74.1.0/24"];
 const DELETE: &[&str] = &["net", "delete", "blue"];
 const RECONCILE: &[&str] = &["reconcile"];
-/// What makes a step of the store or of the host last.
-const CALLS: &str = "rename,renameat,renameat2,fsync,fdatasync,unlink,unlinkat";
 
 fn was_killed(output: &CommandOutput) -> bool {
     matches!(output.status, -1 | 137)
@@ -66,17 +64,20 @@ fn a_creation_that_is_killed_is_finished_or_gone() {
         after_create(&rig, n, &before, &when);
     }
     rig.delete(&["blue"]);
-    for n in 1..200 {
-        let (run, killed) = rig.killed_at(CALLS, n, CREATE);
+    let mut sweep = Sweep::new();
+    while let Some((call, n)) = sweep.place() {
+        let (run, killed) = rig.killed_at(call, n, CREATE);
         if !killed {
             run.ok();
             rig.delete(&["blue"]);
-            assert!(n > 3, "the calls are gone");
-            return;
+            sweep.survived();
+            continue;
         }
-        after_create(&rig, n, &before, &format!("killed at call {n} of a thread"));
+        sweep.killed();
+        let when = format!("killed at {call} {n}");
+        after_create(&rig, sweep.kills(), &before, &when);
     }
-    panic!("the sweep does not end");
+    assert!(sweep.kills() > 6, "the calls are gone: {}", sweep.kills());
 }
 
 #[test]

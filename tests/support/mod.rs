@@ -1,6 +1,7 @@
 //! A home of its own for each test, and the program run in it.
 
 mod output;
+mod sweep;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 pub(crate) use output::CommandOutput;
+pub(crate) use sweep::Sweep;
 
 /// Where the program lives while one test runs: nothing of the caller's environment gets in.
 pub(crate) struct Env {
