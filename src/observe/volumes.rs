@@ -277,7 +277,10 @@ fn observed(
 
 fn uses_of(uses: &[DiskUse], path: &str) -> Vec<VolumeUse> {
     let of_it = uses.iter().filter(|u| u.path == path);
-    of_it.map(|u| u.at.clone()).collect()
+    let mut users: Vec<VolumeUse> = of_it.map(|u| u.at.clone()).collect();
+    // libvirt lists domains in any order.
+    users.sort();
+    users
 }
 
 /// Returns where a volume stands. What was begun and has not ended outranks what is there.
