@@ -12,6 +12,7 @@ mod image;
 mod instance;
 mod instance_type;
 mod kind;
+mod load_balancer;
 mod meta;
 mod name;
 mod network;
@@ -37,6 +38,13 @@ pub use instance::{
 };
 pub use instance_type::{BUILT_IN_TYPES, InstanceType, InstanceTypeSpec, Size, built_in_types};
 pub use kind::{KINDS, Kind, KindInfo};
+pub use load_balancer::{
+    Algorithm, BalancerCounters, BalancerHttp, BalancerPhase, BalancerProtocol, BalancerSelector,
+    BalancerTarget, BalancerTimeouts, BalancerTls, HealthCheck, HostFile, HostName,
+    InvalidPortNumber, LoadBalancer, LoadBalancerSpec, LoadBalancerStatus, PortNumber,
+    RedirectToHttps, ResolvedBalancer, ResolvedTarget, StatusClasses, TargetHealth, TargetSource,
+    TargetStatus, Unresolved, UrlPath,
+};
 pub use meta::{API_VERSION, ObjectMeta, OwnerReference, Timestamp, Uid};
 pub use name::{EnvName, InvalidName, LabelKey, LabelValue, Name};
 pub use network::{

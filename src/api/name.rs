@@ -93,6 +93,8 @@ macro_rules! text_newtype {
     };
 }
 
+pub(super) use text_newtype;
+
 text_newtype!(
     /// The name of an object: RFC 1123 labels with dots between them.
     ///
@@ -154,7 +156,7 @@ impl Name {
     }
 }
 
-fn is_rfc1123_label(s: &str) -> bool {
+pub(super) fn is_rfc1123_label(s: &str) -> bool {
     let bytes = s.as_bytes();
     let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     bytes.first().is_some_and(plain)

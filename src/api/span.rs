@@ -1,8 +1,12 @@
 //! Lengths of time as people type them: `30s`, `10m`, `1h30m`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time given by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,9 +72,12 @@ impl FromStr for Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = self.0.as_secs();
+        let (secs, millis) = (self.0.as_secs(), self.0.subsec_millis());
+        if millis != 0 {
+            return write!(f, "{}ms", self.0.as_millis());
+        }
         match (secs / 3600, secs / 60 % 60, secs % 60) {
-            (0, 0, 0) => write!(f, "{}ms", self.0.as_millis()),
+            (0, 0, 0) => f.write_str("0s"),
             (0, 0, s) => write!(f, "{s}s"),
             (0, m, 0) => write!(f, "{m}m"),
             (0, m, s) => write!(f, "{m}m{s}s"),
@@ -78,6 +85,32 @@ impl fmt::Display for Span {
             (h, m, 0) => write!(f, "{h}h{m}m"),
             (h, m, s) => write!(f, "{h}h{m}m{s}s"),
         }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Span".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A length of time: 30s, 10m, 1h30m, 500ms.",
+            "type": "string"
+        })
     }
 }
 

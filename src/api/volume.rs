@@ -75,7 +75,7 @@ macro_rules! word_enum {
             /// All of them, in the order of help.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// Returns the word of the manifest, which is libvirt's too.
+            /// Returns the word of the manifest.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
@@ -90,14 +90,15 @@ macro_rules! word_enum {
         impl FromStr for $name {
             type Err = UnknownWord;
             fn from_str(text: &str) -> Result<Self, UnknownWord> {
-                Self::ALL.iter().copied().find(|w| w.as_str() == text).ok_or_else(|| UnknownWord {
-                    text: text.to_owned(),
-                    known: Self::ALL.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(", "),
-                })
+                let known = || Self::ALL.iter().map(|w| w.as_str());
+                let found = Self::ALL.iter().copied().find(|w| w.as_str() == text);
+                found.ok_or_else(|| UnknownWord::among(text, known()))
             }
         }
     };
 }
+
+pub(super) use word_enum;
 
 /// A text that is none of the words that are known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +106,14 @@ macro_rules! word_enum {
 pub struct UnknownWord {
     text: String,
     known: String,
+}
+
+impl UnknownWord {
+    pub(super) fn among<'w>(text: &str, known: impl Iterator<Item = &'w str>) -> Self {
+        let known = known.collect::<Vec<_>>().join(", ");
+        let text = text.to_owned();
+        Self { text, known }
+    }
 }
 
 word_enum!(
