@@ -4,6 +4,7 @@
 //! qemu-img reads meaning into file names (`json:{…}`, `nbd://…`, `a:b.qcow2` is a protocol) and into
 //! headers; OpenStack bounds it to 1 GiB of memory and 30 s of CPU time (CVE-2024-4467), and so do we.
 
+mod chain;
 mod path;
 
 use std::path::Path;
@@ -192,9 +193,7 @@ impl QemuImg {
         to_format: DiskFormat,
         compress: bool,
     ) -> Result<(), HostError> {
-        const MOST: usize = 16;
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let coroutines = cpus.min(MOST).to_string();
+        let coroutines = coroutines();
         let mut args = vec!["convert", "-q", "-W", "-m", &coroutines];
         args.extend(["-f", from_format.as_str(), "-O", to_format.as_str()]);
         if compress {
@@ -235,6 +234,13 @@ impl QemuImg {
                 .collect(),
         })
     }
+}
+
+/// How many parts are worked on at once; qemu-img takes no more than 16.
+fn coroutines() -> String {
+    const MOST: usize = 16;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    cpus.min(MOST).to_string()
 }
 
 /// How a bounded run ended when not well.

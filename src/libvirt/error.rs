@@ -148,6 +148,7 @@ fn by_code(code: Code) -> Option<Cause> {
         | Code::NoStorageVolume
         | Code::NoDomainSnapshot
         | Code::NoDomainCheckpoint
+        | Code::NoDomainBackup
         | Code::DeviceMissing => Cause::NotFound,
         Code::NoDomainMetadata | Code::NoNetworkMetadata => Cause::NoMetadata,
         Code::DomExist | Code::NetworkExist | Code::StorageVolExist | Code::StoragePoolBuilt => {

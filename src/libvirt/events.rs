@@ -51,6 +51,11 @@ pub enum EventKind {
     DeviceRemoved,
     /// The guest does not let go of a device.
     DeviceRemovalFailed,
+    /// A backup job ended.
+    BackupEnded {
+        /// Whether all of it was written.
+        well: bool,
+    },
     /// Something that this version does not know.
     Other,
 }
@@ -206,6 +211,7 @@ impl Event {
                 ffi::events::Source::Lifecycle => lifecycle_kind(raw.event, raw.detail),
                 ffi::events::Source::DeviceRemoved => EventKind::DeviceRemoved,
                 ffi::events::Source::DeviceRemovalFailed => EventKind::DeviceRemovalFailed,
+                ffi::events::Source::JobCompleted => job_kind(raw.event, raw.detail),
             },
         }
     }
@@ -216,6 +222,15 @@ const fn agent_kind(state: i32) -> EventKind {
     match state {
         1 => EventKind::AgentConnected,
         2 => EventKind::AgentDisconnected,
+        _ => EventKind::Other,
+    }
+}
+
+/// virDomainJobOperation, and whether it went well.
+const fn job_kind(operation: i32, success: i32) -> EventKind {
+    match operation {
+        // VIR_DOMAIN_JOB_OPERATION_BACKUP
+        9 => EventKind::BackupEnded { well: success != 0 },
         _ => EventKind::Other,
     }
 }

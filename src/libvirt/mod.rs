@@ -5,13 +5,16 @@
 //! that says what was tried with what. [`xml`] is pure.
 
 mod agent;
+mod backup;
 mod channel;
+mod checkpoint;
 mod conn;
 mod disk;
 mod domain;
 mod error;
 mod events;
 mod ffi;
+mod freeze;
 mod interface;
 mod metadata;
 mod network;
@@ -26,7 +29,9 @@ pub mod xml;
 mod daemon_tests;
 
 pub use agent::{Executed, GuestPath};
+pub use backup::{JobOperation, RunningJob};
 pub use channel::{ConsoleStream, Line, LineReader};
+pub use checkpoint::ForgetCheckpoint;
 pub use conn::{Driver, Host, Version};
 pub use disk::free_target;
 pub use domain::{AddressQuery, Domain, DomainState, InterfaceAddress, Undefine};

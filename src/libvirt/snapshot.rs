@@ -1,7 +1,12 @@
-//! Snapshots that libvirt knows of a domain, whoever took them.
+//! Snapshots that libvirt knows of a domain, whoever took them, and those with memory that are ours.
+
+use virt::domain::Domain as Raw;
+use virt::domain_snapshot::DomainSnapshot;
+use virt::sys;
 
 use super::domain::Domain;
 use super::error::LibvirtError;
+use super::xml::snapshot::SnapshotXml;
 
 impl Domain {
     /// Returns how many snapshots libvirt knows of it; none where the driver has no such thing.
@@ -16,5 +21,63 @@ impl Domain {
             Err(e) if e.is_no_support() => Ok(0),
             other => other,
         }
+    }
+
+    /// Returns whether libvirt knows a snapshot of that name.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn has_snapshot(&self, name: &str) -> Result<bool, LibvirtError> {
+        match self.snapshot(name) {
+            Ok(_) => Ok(true),
+            Err(e) if e.is_not_found() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Keeps memory, devices and disks as they are now, in the disks; the guest stands still meanwhile.
+    ///
+    /// # Errors
+    /// What the driver refuses, as for a raw disk.
+    pub fn take_snapshot(&self, snapshot: &SnapshotXml) -> Result<(), LibvirtError> {
+        let xml = snapshot.to_xml()?;
+        self.ask("virDomainSnapshotCreateXML", "take a snapshot of", |raw| {
+            raw.create_snapshot_xml(&xml, 0)
+        })
+        .map(drop)
+    }
+
+    /// Makes it what it was, and lets it run.
+    ///
+    /// # Errors
+    /// [`super::Cause::NotFound`]; what the driver refuses, after which the domain may be off.
+    pub fn revert_to(&self, name: &str) -> Result<(), LibvirtError> {
+        let snapshot = self.snapshot(name)?;
+        self.ask("virDomainRevertToSnapshot", "revert", |_| {
+            snapshot.revert(sys::VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING)
+        })
+    }
+
+    /// Deletes a snapshot, in the disks too; one that is not there is deleted.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn delete_snapshot(&self, name: &str) -> Result<(), LibvirtError> {
+        let snapshot = match self.snapshot(name) {
+            Err(e) if e.is_not_found() => return Ok(()),
+            other => other?,
+        };
+        self.ask("virDomainSnapshotDelete", "delete a snapshot of", |_| {
+            snapshot.delete(0)
+        })
+    }
+
+    fn snapshot(&self, name: &str) -> Result<DomainSnapshot, LibvirtError> {
+        let name = super::conn::plain("look up a snapshot", name)?;
+        self.ask(
+            "virDomainSnapshotLookupByName",
+            "find a snapshot of",
+            |raw| Raw::lookup_snapshot_by_name(raw, name, 0),
+        )
     }
 }

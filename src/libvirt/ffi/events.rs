@@ -26,6 +26,8 @@ pub(in crate::libvirt) enum Source {
     Agent,
     DeviceRemoved,
     DeviceRemovalFailed,
+    /// `event` is the operation (virDomainJobOperation), `detail` whether it went well.
+    JobCompleted,
 }
 
 /// What libvirt tells.
@@ -86,7 +88,7 @@ pub(in crate::libvirt) fn register(
     };
     // SAFETY: libvirt calls back with the signature of the event's id, for which each function is
     // written; the generic type is how its C interface takes all of them.
-    let callbacks: [(u32, sys::virConnectDomainEventGenericCallback); 4] = unsafe {
+    let callbacks: [(u32, sys::virConnectDomainEventGenericCallback); 5] = unsafe {
         [
             (
                 sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE,
@@ -103,6 +105,10 @@ pub(in crate::libvirt) fn register(
             (
                 sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED,
                 Some(std::mem::transmute::<Device, Generic>(removal_failed)),
+            ),
+            (
+                sys::VIR_DOMAIN_EVENT_ID_JOB_COMPLETED,
+                Some(std::mem::transmute::<Job, Generic>(job_completed)),
             ),
         ]
     };
@@ -122,6 +128,13 @@ type Lifecycle =
     extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
 type Lifecycle2 = extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, c_int, c_int, *mut c_void);
 type Device = extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *const c_char, *mut c_void);
+type Job = extern "C" fn(
+    sys::virConnectPtr,
+    sys::virDomainPtr,
+    sys::virTypedParameterPtr,
+    c_int,
+    *mut c_void,
+);
 
 fn register_one(
     conn: &Connect,
@@ -212,6 +225,36 @@ extern "C" fn removal_failed(
     opaque: *mut c_void,
 ) {
     deliver(domain, Source::DeviceRemovalFailed, 0, 0, opaque);
+}
+
+extern "C" fn job_completed(
+    _conn: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    params: sys::virTypedParameterPtr,
+    count: c_int,
+    opaque: *mut c_void,
+) {
+    let count = usize::try_from(count).unwrap_or(0);
+    let mut operation = 0;
+    // A daemon that does not say how it went is taken at the word of whoever looks at the result.
+    let mut success = 1;
+    for index in 0..count {
+        // SAFETY: libvirt gives `count` parameters for the time of the call.
+        let parameter = unsafe { super::stats::parameter(&*params.add(index)) };
+        match parameter {
+            Some((name, super::stats::Value::Number(n))) if name == "operation" => operation = n,
+            Some((name, super::stats::Value::Number(n))) if name == "success" => success = n,
+            _ => {}
+        }
+    }
+    let number = |n| i32::try_from(n).unwrap_or(0);
+    deliver(
+        domain,
+        Source::JobCompleted,
+        number(operation),
+        number(success),
+        opaque,
+    );
 }
 
 fn deliver(

@@ -2,6 +2,8 @@
 //!
 //! Each function takes safe handles, copies what libvirt returns and frees it before it returns.
 
+pub(super) mod backup;
+pub(super) mod checkpoint;
 pub(super) mod events;
 pub(super) mod leases;
 pub(super) mod state;

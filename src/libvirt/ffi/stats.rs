@@ -98,7 +98,7 @@ unsafe fn record(raw: &sys::virDomainStatsRecord) -> Result<Record, Error> {
 
 /// # Safety
 /// `raw` must be a typed parameter that libvirt filled in and that is not freed yet.
-unsafe fn parameter(raw: &sys::virTypedParameter) -> Option<(String, Value)> {
+pub(super) unsafe fn parameter(raw: &sys::virTypedParameter) -> Option<(String, Value)> {
     // SAFETY: `field` is a NUL-terminated array, and `type_` says which member of the union is set.
     unsafe {
         let name = CStr::from_ptr(raw.field.as_ptr())

@@ -3,7 +3,9 @@
 //! What kvmctl makes is built from the typed structs and cannot be anything but well-formed; what
 //! already exists is changed through [`tree`], which keeps every node that we do not know.
 
+pub mod backup;
 pub mod caps;
+pub mod checkpoint;
 pub mod devices;
 pub mod disk;
 pub mod domain;
@@ -13,6 +15,7 @@ pub mod network;
 pub mod network_params;
 pub mod object;
 pub mod pool;
+pub mod snapshot;
 pub mod tree;
 pub mod volume;
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::XmlError;
+use super::backup::{BackupDiskXml, BackupXml};
+use super::checkpoint::CheckpointXml;
 use super::disk::DiskXml;
 use super::domain::DomainXml;
 use super::instance::{DiskParams, DomainParams, NicAttachment, NicParams, VolumeParams};
@@ -14,6 +16,7 @@ use super::network::{
 };
 use super::object::ObjectMetadata;
 use super::pool::PoolXml;
+use super::snapshot::SnapshotXml;
 use super::tree::Element;
 use super::volume::VolumeXml;
 use crate::api::{
@@ -253,4 +256,20 @@ proptest! {
         let host = |t: &str| DhcpHostXml::new(t, IpAddr::from([1, 2, 3, 4]), Some(t)).to_xml();
         prop_assert!(same(host(&text), host("x")));
     }
+}
+
+#[test]
+fn backups_checkpoints_and_snapshots_are_valid() {
+    let file = format!("/pool/{HOSTILE}");
+    let backup = BackupXml::push(vec![
+        BackupDiskXml::copy("vda", &file, None),
+        BackupDiskXml::copy("vdb", &file, Some("kvmctl-1")),
+        BackupDiskXml::leave_out("sda"),
+    ]);
+    assert_valid("domainbackup", &backup.to_xml().unwrap());
+    let disks = ["vda", "vdb", "sda"];
+    let checkpoint = CheckpointXml::new("kvmctl-1", disks.into_iter(), &["vda", "vdb"]);
+    assert_valid("domaincheckpoint", &checkpoint.to_xml().unwrap());
+    let snapshot = SnapshotXml::internal("kvmctl-1", [("vda", true), ("sda", false)].into_iter());
+    assert_valid("domainsnapshot", &snapshot.to_xml().unwrap());
 }

@@ -1,0 +1,301 @@
+//! Chains of compressed images: each holds what has changed since the one that it stands on.
+//!
+//! A base in the same directory is written down by its name alone, so that the directory can move.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::command::HostError;
+use super::{ImagePath, QemuImg};
+use crate::api::DiskFormat;
+
+/// Copying takes as long as it takes.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+impl QemuImg {
+    /// Writes into a qcow2 image which one it stands on, and changes nothing else in it.
+    ///
+    /// A backup job leaves there the disk that the guest is writing to.
+    ///
+    /// # Errors
+    /// Any [`HostError`] but `Missing` and `Garbage`.
+    pub fn set_base(&self, image: &ImagePath, base: &ImagePath) -> Result<(), HostError> {
+        let name = base_name(image, base);
+        let form = ["rebase", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b"];
+        let args = [&form[..], &[&name, "--", image.text()]].concat();
+        self.tool.run(&args, b"", Some(Path::new("/"))).map(drop)
+    }
+
+    /// Copies what an image itself holds, and nothing of its base, to a compressed one on the same base.
+    ///
+    /// # Errors
+    /// Any [`HostError`] but `Missing` and `Garbage`.
+    pub fn compress_delta(
+        &self,
+        from: &ImagePath,
+        to: &ImagePath,
+        base: &ImagePath,
+    ) -> Result<(), HostError> {
+        let (name, coroutines) = (base_name(to, base), super::coroutines());
+        let mut args = vec!["convert", "-q", "-W", "-m", &coroutines, "-c"];
+        args.extend(["-f", "qcow2", "-O", "qcow2", "-o", "compression_type=zstd"]);
+        args.extend(["-F", "qcow2", "-B", &name, "--", from.text(), to.text()]);
+        let patient = self.tool.clone().timeout(PATIENCE);
+        patient.run(&args, b"", Some(Path::new("/"))).map(drop)
+    }
+
+    /// Writes an image anew as one that stands on another of its chain, or on nothing; the content that
+    /// a reader sees is the same. `scratch` is used on the way; neither it nor `to` may be there before.
+    ///
+    /// # Errors
+    /// Any [`HostError`] but `Missing`; `to` is then worth nothing.
+    pub fn move_onto(
+        &self,
+        image: &ImagePath,
+        base: Option<&ImagePath>,
+        scratch: &ImagePath,
+        to: &ImagePath,
+    ) -> Result<(), HostError> {
+        let Some(base) = base else {
+            let format = DiskFormat::Qcow2;
+            self.convert(image, format, to, format, true)?;
+            return self.compare(image, to);
+        };
+        let failed = |source| HostError::Spawn {
+            program: "qemu-img".into(),
+            source,
+        };
+        std::fs::copy(image.as_path(), scratch.as_path()).map_err(failed)?;
+        let name = base_name(scratch, base);
+        let form = ["rebase", "-q", "-f", "qcow2", "-F", "qcow2", "-b"];
+        let args = [&form[..], &[&name, "--", scratch.text()]].concat();
+        let patient = self.tool.clone().timeout(PATIENCE);
+        patient.run(&args, b"", Some(Path::new("/")))?;
+        self.compress_delta(scratch, to, base)?;
+        std::fs::remove_file(scratch.as_path()).map_err(failed)?;
+        self.compare(image, to)
+    }
+
+    /// Fails unless a reader sees the same in both.
+    ///
+    /// # Errors
+    /// [`HostError::Failed`] when they differ.
+    pub fn compare(&self, one: &ImagePath, other: &ImagePath) -> Result<(), HostError> {
+        let form = ["compare", "-q", "-f", "qcow2", "-F", "qcow2", "--"];
+        let args = [&form[..], &[one.text(), other.text()]].concat();
+        let patient = self.tool.clone().timeout(PATIENCE);
+        patient.run(&args, b"", Some(Path::new("/"))).map(drop)
+    }
+
+    /// Removes a bitmap from a qcow2 disk that nothing uses; one that is not there is removed.
+    ///
+    /// # Errors
+    /// Any [`HostError`] but `Missing` and `Garbage`.
+    pub fn remove_bitmap(&self, disk: &ImagePath, bitmap: &str) -> Result<(), HostError> {
+        let args = [
+            "bitmap",
+            "--remove",
+            "-f",
+            "qcow2",
+            "--",
+            disk.text(),
+            bitmap,
+        ];
+        match self.tool.run(&args, b"", Some(Path::new("/"))) {
+            Err(HostError::Failed { stderr, .. }) if stderr.contains("not found") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+/// The base as the image's header names it; both paths are absolute and without symlinks of ours.
+fn base_name(image: &ImagePath, base: &ImagePath) -> String {
+    let same = image.as_path().parent() == base.as_path().parent();
+    match base.as_path().file_name().and_then(|name| name.to_str()) {
+        Some(name) if same => name.to_owned(),
+        _ => base.text().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+    use crate::api::Quantity;
+    use crate::host::Backing;
+
+    struct Chain {
+        dir: tempfile::TempDir,
+        qemu: QemuImg,
+    }
+
+    impl Chain {
+        /// Four points in time; each later one writes 64 KiB more of its own number, and over the one before.
+        fn make() -> Self {
+            let chain = Self {
+                dir: tempfile::tempdir().unwrap(),
+                qemu: QemuImg::find().unwrap(),
+            };
+            let (qemu, disk) = (&chain.qemu, chain.at("disk.raw"));
+            qemu.create(&disk, DiskFormat::Raw, Quantity::mib(4))
+                .unwrap();
+            for point in 0..4 {
+                chain.write(point);
+                let (delta, to) = (chain.at("delta"), chain.at(&format!("p{point}.qcow2")));
+                match point {
+                    0 => qemu.convert(&disk, DiskFormat::Raw, &to, DiskFormat::Qcow2, true),
+                    _ => {
+                        chain.delta(point, &delta);
+                        let parent = chain.at(&format!("p{}.qcow2", point - 1));
+                        qemu.set_base(&delta, &parent).unwrap();
+                        qemu.compress_delta(&delta, &to, &parent)
+                    }
+                }
+                .unwrap();
+                let _ = std::fs::remove_file(delta.as_path());
+            }
+            chain
+        }
+
+        fn at(&self, name: &str) -> ImagePath {
+            ImagePath::new(self.dir.path().join(name)).unwrap()
+        }
+
+        fn write(&self, point: u8) {
+            let mut disk = std::fs::OpenOptions::new()
+                .write(true)
+                .open(self.at("disk.raw").as_path())
+                .unwrap();
+            disk.seek(SeekFrom::Start(u64::from(point) << 16)).unwrap();
+            // Noise of its own, so that nothing of it can come from elsewhere; zeroes over the first one.
+            let noise: Vec<u8> = (0..0x20000u32)
+                .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ point)
+                .collect();
+            disk.write_all(&noise).unwrap();
+            if point == 2 {
+                disk.rewind().unwrap();
+                disk.write_all(&[0; 0x10000]).unwrap();
+            }
+        }
+
+        /// What a backup job would write: the changed clusters, standing on what must not be read.
+        fn delta(&self, point: u8, to: &ImagePath) {
+            let live = Backing {
+                path: &self.at("disk.raw"),
+                format: DiskFormat::Raw,
+            };
+            self.qemu.create_overlay(to, live, None).unwrap();
+            // A rebase onto the parent writes exactly what differs.
+            let parent = self.at(&format!("p{}.qcow2", point - 1));
+            let args = [
+                "rebase",
+                "-f",
+                "qcow2",
+                "-F",
+                "qcow2",
+                "-b",
+                parent.text(),
+                to.text(),
+            ];
+            self.qemu.tool.run(&args, b"", None).unwrap();
+        }
+
+        fn content(&self, name: &str) -> Vec<u8> {
+            let out = self.at("out.raw");
+            let (from, format) = (self.at(name), DiskFormat::Qcow2);
+            self.qemu
+                .convert(&from, format, &out, DiskFormat::Raw, false)
+                .unwrap();
+            std::fs::read(out.as_path()).unwrap()
+        }
+    }
+
+    #[test]
+    fn each_point_of_a_chain_has_its_own_content_wherever_the_chain_lies() {
+        let chain = Chain::make();
+        let all: Vec<_> = (0..4)
+            .map(|p| chain.content(&format!("p{p}.qcow2")))
+            .collect();
+        assert_eq!(
+            all[3],
+            std::fs::read(chain.at("disk.raw").as_path()).unwrap()
+        );
+        for (one, next) in all.iter().zip(&all[1..]) {
+            assert_ne!(one, next);
+        }
+        let size = |name: &str| chain.at(name).as_path().metadata().unwrap().len();
+        assert!(size("p1.qcow2") < size("p0.qcow2") + 0x40000);
+        // Nothing in it names the directory.
+        let away = tempfile::tempdir().unwrap();
+        for point in 0..4 {
+            let name = format!("p{point}.qcow2");
+            std::fs::rename(chain.at(&name).as_path(), away.path().join(&name)).unwrap();
+        }
+        let moved = Chain {
+            dir: away,
+            qemu: QemuImg::find().unwrap(),
+        };
+        assert_eq!(moved.content("p3.qcow2"), all[3]);
+    }
+
+    #[test]
+    fn a_link_is_taken_out_and_every_other_keeps_its_content() {
+        let chain = Chain::make();
+        let (scratch, part) = (chain.at("scratch"), chain.at("part"));
+        let before: Vec<_> = (0..4)
+            .map(|p| chain.content(&format!("p{p}.qcow2")))
+            .collect();
+        let onto = |child: &str, base: Option<&str>| {
+            let base = base.map(|name| chain.at(name));
+            let child = chain.at(child);
+            chain
+                .qemu
+                .move_onto(&child, base.as_ref(), &scratch, &part)
+                .unwrap();
+            std::fs::rename(part.as_path(), child.as_path()).unwrap();
+            assert!(!scratch.as_path().exists());
+        };
+        onto("p2.qcow2", Some("p0.qcow2"));
+        std::fs::remove_file(chain.at("p1.qcow2").as_path()).unwrap();
+        for point in [0, 2, 3] {
+            assert!(
+                chain.content(&format!("p{point}.qcow2")) == before[point],
+                "{point}"
+            );
+        }
+        onto("p2.qcow2", None);
+        std::fs::remove_file(chain.at("p0.qcow2").as_path()).unwrap();
+        for point in [2, 3] {
+            assert!(
+                chain.content(&format!("p{point}.qcow2")) == before[point],
+                "{point}"
+            );
+        }
+        assert!(
+            chain
+                .qemu
+                .compare(&chain.at("p2.qcow2"), &chain.at("p3.qcow2"))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_bitmap_is_removed_once() {
+        let chain = Chain {
+            dir: tempfile::tempdir().unwrap(),
+            qemu: QemuImg::find().unwrap(),
+        };
+        let disk = chain.at("disk.qcow2");
+        let qemu = &chain.qemu;
+        qemu.create(&disk, DiskFormat::Qcow2, Quantity::mib(4))
+            .unwrap();
+        let add = ["bitmap", "--add", "-f", "qcow2", disk.text(), "b"];
+        qemu.tool.run(&add, b"", None).unwrap();
+        qemu.remove_bitmap(&disk, "b").unwrap();
+        qemu.tool.run(&add, b"", None).unwrap();
+        qemu.remove_bitmap(&disk, "b").unwrap();
+        qemu.remove_bitmap(&disk, "b").unwrap();
+        assert!(qemu.remove_bitmap(&chain.at("missing"), "b").is_err());
+    }
+}
