@@ -258,6 +258,40 @@ fn by_words(error: &virt::error::Error) -> Option<Cause> {
     }
 }
 
+impl LibvirtError {
+    /// Returns the command that starts the very daemon that did not answer: where daemons are modular,
+    /// each has its own socket.
+    pub fn start_hint(&self) -> Option<String> {
+        let Self { message, doing, .. } = self;
+        if self.cause != Cause::Unreachable || is_remote(message) {
+            return None;
+        }
+        let in_socket = || {
+            let name = message.split("-sock").next()?.rsplit('/').next()?;
+            let modular = name.starts_with("virt") && name.ends_with('d');
+            modular.then_some(name)
+        };
+        let session = doing.contains("/session");
+        Some(match in_socket() {
+        Some(daemon) if session => format!("start the daemon: `{daemon} -d`"),
+        Some(daemon) => format!(
+            "start the daemon: `systemctl start {daemon}.socket` (without systemd: `{daemon} -d`)"
+        ),
+        None if message.contains("does not exist in $PATH") => {
+            "install the daemon (apt-get install libvirt-daemon-system), or start your own where \
+             daemons are modular: `virtqemud -d`"
+                .to_owned()
+        }
+        None if session => {
+            "start the daemon: `libvirtd -d` (modular: `virtqemud -d`)".to_owned()
+        }
+        None => "start the daemon: `systemctl start libvirtd` (modular: `systemctl start \
+                 virtqemud`; without systemd: `libvirtd -d`)"
+            .to_owned(),
+    })
+    }
+}
+
 impl From<LibvirtError> for Error {
     fn from(error: LibvirtError) -> Self {
         let kind = match error.cause {
@@ -276,14 +310,21 @@ impl From<LibvirtError> for Error {
         };
         let worded = Self::new(kind, format!("cannot {}", error.doing))
             .caused_by(format!("libvirt: {}", error.message.trim_end()));
+        let worded = error.start_hint().into_iter().fold(worded, Self::hint);
         hints(&error).iter().fold(worded, |e, hint| e.hint(*hint))
     }
 }
 
+/// Returns whether it was another host that could not be reached.
+fn is_remote(message: &str) -> bool {
+    by_ssh(message) || message.contains("connect to server at")
+}
+
+fn by_ssh(message: &str) -> bool {
+    message.contains("ssh") || REFUSED_BY_SSH.iter().any(|words| message.contains(words))
+}
+
 fn hints(error: &LibvirtError) -> &'static [&'static str] {
-    let by_ssh = |message: &str| {
-        message.contains("ssh") || REFUSED_BY_SSH.iter().any(|words| message.contains(words))
-    };
     match error.cause {
         Cause::Unreachable if by_ssh(&error.message) => &[
             "try the way itself: `ssh HOST true` must work and ask nothing; libvirt and nc must be installed there",
@@ -291,10 +332,7 @@ fn hints(error: &LibvirtError) -> &'static [&'static str] {
         Cause::Unreachable if error.message.contains("connect to server at") => {
             &["start the daemon on that host, listening: see libvirtd(8), `--listen`"]
         }
-        Cause::Unreachable => &[
-            "start the daemon: `systemctl start libvirtd` (modular: `systemctl start virtqemud`; without systemd: `libvirtd -d`)",
-            "see what is missing: `kvmctl doctor`",
-        ],
+        Cause::Unreachable => &["see what is missing: `kvmctl doctor`"],
         Cause::Denied => &[
             "join the libvirt group, which gives the rights of root: `sudo usermod -aG libvirt $USER`, then log in again",
             "or use your own daemon, which needs no right: `kvmctl --uri qemu:///session …`",
@@ -364,6 +402,12 @@ mod tests {
             Error::from(error).hints().join("\n")
         };
         assert!(hints("Failed to connect socket to '/x'").contains("systemctl start libvirtd"));
+        let modular =
+            "Failed to connect socket to '/var/run/libvirt/virtnetworkd-sock': No such file";
+        assert!(hints(modular).contains("systemctl start virtnetworkd.socket"));
+        assert!(
+            hints("binary '/usr/sbin/libvirtd' does not exist in $PATH").contains("virtqemud -d")
+        );
         assert!(hints("Cannot recv data: ssh: no route").contains("ssh HOST true"));
         assert!(hints("a@h: Permission denied (publickey)").contains("ssh HOST true"));
         assert!(hints("unable to connect to server at 'x:16509'").contains("--listen"));

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::world::World;
 use crate::config::Settings;
 use crate::error::Result;
+use crate::libvirt::LibvirtError;
 use cpu::kvm;
 use daemon::{daemon, group, socket_mode, unreachable_daemon};
 use network::network;
@@ -127,6 +128,13 @@ fn store(report: &mut Report, world: &World) {
             report.failed("store", e.to_string(), &remedy);
         }
     }
+}
+
+/// Returns what mends a pool or network that cannot be looked up: where daemons are modular, the one
+/// that has it may be stopped.
+fn remedy(error: &LibvirtError) -> String {
+    let start = error.start_hint();
+    start.unwrap_or_else(|| "kvmctl setup".to_owned())
 }
 
 fn autostart(report: &mut Report, check: &'static str, what: &str, starts: Option<bool>) {

@@ -1,6 +1,6 @@
 //! The network of the context, and the firewall that it depends on.
 
-use super::{Report, autostart};
+use super::{Report, autostart, remedy};
 use crate::host::{self, HostError};
 use crate::libvirt::Host;
 use crate::observe::World;
@@ -10,7 +10,8 @@ pub(super) fn network(report: &mut Report, world: &World, host: &Host) {
     let network = match host.network(name) {
         Ok(network) => network,
         Err(e) => {
-            return report.failed("network", format!("network {name:?}: {e}"), "kvmctl setup");
+            let remedy = remedy(&e);
+            return report.failed("network", format!("network {name:?}: {e}"), &remedy);
         }
     };
     match network.is_active() {

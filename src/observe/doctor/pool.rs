@@ -1,6 +1,6 @@
 //! The storage pool of the context.
 
-use super::{Report, autostart};
+use super::{Report, autostart, remedy};
 use crate::libvirt::Host;
 use crate::observe::World;
 
@@ -11,11 +11,8 @@ pub(super) fn pool(report: &mut Report, world: &World, host: &Host) {
     let pool = match found {
         Ok(pool) => pool,
         Err(e) => {
-            return report.failed(
-                "pool",
-                format!("storage pool {name:?}: {e}"),
-                "kvmctl setup",
-            );
+            let remedy = remedy(&e);
+            return report.failed("pool", format!("storage pool {name:?}: {e}"), &remedy);
         }
     };
     match pool.is_active() {
