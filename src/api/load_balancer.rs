@@ -6,6 +6,7 @@
 mod algorithm;
 mod port_number;
 mod resolved;
+mod socket;
 mod status;
 mod web;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use algorithm::{Algorithm, BalancerProtocol};
 pub use port_number::{InvalidPortNumber, PortNumber, RedirectToHttps};
 pub use resolved::{ResolvedBalancer, ResolvedTarget, Unresolved};
+pub use socket::{BalancerSocket, SocketClash};
 pub use status::{
     BalancerCounters, BalancerPhase, LoadBalancerStatus, StatusClasses, TargetHealth, TargetSource,
     TargetStatus,
@@ -161,7 +163,7 @@ pub struct BalancerHttp {
     /// Whether a connection may become a websocket; yes when nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub websocket: Option<bool>,
-    /// The longest body that a client may send; 1Mi when nothing is said.
+    /// The longest body that a client may send; 64Mi when nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body_size: Option<Quantity>,
     /// How long a target is waited for.
@@ -206,6 +208,13 @@ impl LoadBalancerSpec {
     }
 }
 
+impl BalancerHttp {
+    /// Returns the longest body that a client may send.
+    pub fn max_body_size(&self) -> Quantity {
+        self.max_body_size.unwrap_or(Quantity::mib(64))
+    }
+}
+
 impl BalancerTarget {
     /// Makes a target of which nothing else is said.
     pub const fn new(instance: Name, port: PortNumber) -> Self {
@@ -238,6 +247,47 @@ impl std::fmt::Display for BalancerTarget {
     /// Prints `web1:8080`, as it is typed.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(&format!("{}:{}", self.instance, self.port))
+    }
+}
+
+/// Why a text is not a target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is not a target: {rule}")]
+pub struct InvalidTarget {
+    value: String,
+    rule: String,
+}
+
+impl std::str::FromStr for BalancerTarget {
+    type Err = InvalidTarget;
+
+    /// Reads `web1:8080`, `web1:8080,weight=3` or `web1:8080,backup`.
+    fn from_str(text: &str) -> Result<Self, InvalidTarget> {
+        const FORM: &str =
+            "write INSTANCE:PORT, as web1:8080, web1:8080,weight=3 or web1:8080,backup";
+        let fail = |rule: String| InvalidTarget {
+            value: text.to_owned(),
+            rule,
+        };
+        let mut parts = text.split(',');
+        let place = parts.next().unwrap_or_default();
+        let (instance, port) = place.split_once(':').ok_or_else(|| fail(FORM.to_owned()))?;
+        let instance = Name::new(instance).map_err(|e| fail(e.to_string()))?;
+        let port = port
+            .parse::<PortNumber>()
+            .map_err(|e| fail(e.to_string()))?;
+        let mut target = Self::new(instance, port);
+        for part in parts {
+            match part.split_once('=') {
+                None if part == "backup" => target.backup = Some(true),
+                Some(("weight", weight)) => {
+                    let weight = weight.parse().map_err(|_| fail(FORM.to_owned()))?;
+                    target.weight = Some(weight);
+                }
+                _ => return Err(fail(FORM.to_owned())),
+            }
+        }
+        Ok(target)
     }
 }
 

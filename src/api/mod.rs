@@ -40,10 +40,10 @@ pub use instance_type::{BUILT_IN_TYPES, InstanceType, InstanceTypeSpec, Size, bu
 pub use kind::{KINDS, Kind, KindInfo};
 pub use load_balancer::{
     Algorithm, BalancerCounters, BalancerHttp, BalancerPhase, BalancerProtocol, BalancerSelector,
-    BalancerTarget, BalancerTimeouts, BalancerTls, HealthCheck, HostFile, HostName,
+    BalancerSocket, BalancerTarget, BalancerTimeouts, BalancerTls, HealthCheck, HostFile, HostName,
     InvalidPortNumber, LoadBalancer, LoadBalancerSpec, LoadBalancerStatus, PortNumber,
-    RedirectToHttps, ResolvedBalancer, ResolvedTarget, StatusClasses, TargetHealth, TargetSource,
-    TargetStatus, Unresolved, UrlPath,
+    RedirectToHttps, ResolvedBalancer, ResolvedTarget, SocketClash, StatusClasses, TargetHealth,
+    TargetSource, TargetStatus, Unresolved, UrlPath,
 };
 pub use meta::{API_VERSION, ObjectMeta, OwnerReference, Timestamp, Uid};
 pub use name::{EnvName, InvalidName, LabelKey, LabelValue, Name};

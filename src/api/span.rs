@@ -23,6 +23,11 @@ impl Span {
         Self(Duration::from_secs(n))
     }
 
+    /// Makes a span of a length as the standard library has it.
+    pub const fn of(duration: Duration) -> Self {
+        Self(duration)
+    }
+
     /// Returns the length as the standard library has it.
     pub const fn duration(self) -> Duration {
         self.0

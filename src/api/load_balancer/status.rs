@@ -134,9 +134,9 @@ pub struct BalancerCounters {
     /// Connections of clients that are open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<u64>,
-    /// Bytes that clients were sent.
+    /// Connections that clients opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes_sent: Option<u64>,
+    pub opened: Option<u64>,
 }
 
 /// How requests ended.
