@@ -13,6 +13,7 @@ mod instance;
 mod instance_type;
 mod kind;
 mod load_balancer;
+mod mask;
 mod meta;
 mod name;
 mod network;
@@ -45,6 +46,7 @@ pub use load_balancer::{
     RedirectToHttps, ResolvedBalancer, ResolvedTarget, SocketClash, StatusClasses, TargetHealth,
     TargetSource, TargetStatus, Unresolved, UrlPath,
 };
+pub use mask::{MaskKey, is_keyed_mask};
 pub use meta::{API_VERSION, ObjectMeta, OwnerReference, Timestamp, Uid};
 pub use name::{EnvName, InvalidName, LabelKey, LabelValue, Name};
 pub use network::{

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::env::{EnvEntry, check_env_total};
 use super::error::CloudInitError;
 use super::ssh_key::HostKey;
-use crate::api::{FileSystem, Name, Uid};
+use crate::api::{FileSystem, MaskKey, Name, Uid};
 
 /// A network interface of the guest; it gets its addresses by DHCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct SeedInput {
     pub user_data: Option<Vec<u8>>,
     /// SSH host key that the guest is to have.
     pub host_key: Option<HostKey>,
+    /// Key of what stands in public for the secrets; kept here for the day when the store is lost.
+    pub mask_key: Option<MaskKey>,
 }
 
 impl fmt::Debug for SeedInput {
@@ -81,6 +83,7 @@ impl SeedInput {
             command: Vec::new(),
             user_data: None,
             host_key: None,
+            mask_key: None,
         }
     }
 
@@ -106,7 +109,7 @@ impl SeedInput {
         }
     }
 
-    /// Returns the sha256 of everything that goes in, in hex. Two media are the same when this is
+    /// Returns the sha256 of everything that goes into the guest, in hex. Two media are the same when this is
     /// (the ISO tools write the time of day into theirs).
     pub fn input_hash(&self) -> String {
         let mut hash = Sha256::new();

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::env::parse_env_file;
 use super::mime::{self, Part};
+use super::recover;
 use super::seed::{Seed, cloud_config, sha256_hex};
 use super::vendor::{END, SECRET_FILE};
 
@@ -18,6 +19,7 @@ impl Seed {
             let body = match name.as_str() {
                 "user-data" => masked_user_data(bytes),
                 "vendor-data" => masked_vendor_data(bytes),
+                recover::FILE => masked_record(bytes),
                 _ => String::from_utf8_lossy(bytes).into_owned(),
             };
             text.push_str(&printable(body.trim_end()));
@@ -25,6 +27,17 @@ impl Seed {
         }
         text
     }
+}
+
+/// The key of the hashes is as secret as what they hide.
+fn masked_record(bytes: &[u8]) -> String {
+    let Ok(Value::Object(mut record)) = serde_json::from_slice(bytes) else {
+        return MASK.to_owned();
+    };
+    if let Some(key) = record.get_mut("mask_key") {
+        *key = json!(MASK);
+    }
+    Value::Object(record).to_string()
 }
 
 fn masked_user_data(bytes: &[u8]) -> String {

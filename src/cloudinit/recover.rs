@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::input::SeedInput;
 use super::seed::Seed;
-use crate::api::{EnvName, Name, Uid};
+use crate::api::{EnvName, MaskKey, Name, Uid};
 
 /// The file that says what the medium was made of. cloud-init does not look at it.
 pub(super) const FILE: &str = "kvmctl.json";
@@ -42,6 +42,8 @@ pub struct RecoveredInput {
     pub command: Vec<String>,
     /// User-data; absent when there was none or the medium is sealed.
     pub user_data: Option<Vec<u8>>,
+    /// Key of what stands in public for the secrets; absent in a medium of before there were keys.
+    pub mask_key: Option<MaskKey>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +56,8 @@ struct Record {
     env: Vec<RecordEnv>,
     run: Vec<String>,
     command: Vec<String>,
+    #[serde(default)]
+    mask_key: Option<MaskKey>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +81,7 @@ pub(super) fn record(input: &SeedInput, sealed: bool) -> Value {
         "env": env,
         "run": input.run,
         "command": input.command,
+        "mask_key": input.mask_key,
     })
 }
 
@@ -107,6 +112,7 @@ impl Seed {
             run: record.run,
             command: record.command,
             user_data: user_data.filter(|_| !record.sealed).cloned(),
+            mask_key: record.mask_key,
         })
     }
 }

@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use super::forwards;
-use crate::api::{InstanceSpec, Name, Timestamp, Uid};
+use super::instances::masks;
+use crate::api::{InstanceSpec, MaskKey, Name, Timestamp, Uid};
 use crate::cloudinit::{RecoveredInput, Seed, iso_read};
 use crate::error::{Error, Result};
 use crate::image::ImageRecord;
@@ -156,7 +157,11 @@ pub(super) fn record_of_domain(world: &World, domain: &Domain) -> Result<Instanc
         .unwrap_or_default();
     let files = files(world, &xml, &own_prefix(&name, uid));
     let recovered = recovered(world, &xml);
+    let key = recovered.as_ref().and_then(|r| r.mask_key.clone());
     let seed = fill(&mut spec, recovered, &files);
+    // What has no key of its own yet gets one; what is hidden by one that is lost cannot be compared.
+    let unknown = key.is_none() && masks::any_keyed(&spec);
+    let mask_key = key.or_else(|| (!unknown).then(MaskKey::random));
     let nics = nics(world, &xml)?;
     Ok(InstanceRecord {
         uid,
@@ -179,6 +184,7 @@ pub(super) fn record_of_domain(world: &World, domain: &Domain) -> Result<Instanc
         ssh_user: metadata.extra.get("ssh-user").cloned(),
         seed,
         adopted: metadata.extra.contains_key("adopted"),
+        mask_key,
         deletion_timestamp: metadata.deletion,
     })
 }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    Cidr, InstanceSpec, Kind, LabelKey, LabelValue, Name, PortMapping, Timestamp, Uid,
+    Cidr, InstanceSpec, Kind, LabelKey, LabelValue, MaskKey, Name, PortMapping, Timestamp, Uid,
 };
 use crate::net::Mac;
 
@@ -65,9 +65,18 @@ pub struct InstanceRecord {
     /// Whether it was adopted: made by others, without a seed of ours.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
+    /// The key of what stands in public for its secrets; none where the store was lost and nothing
+    /// told the key, so that what is known by its hash only cannot be compared. A record of before
+    /// there were keys gets one.
+    #[serde(default = "new_key")]
+    pub mask_key: Option<MaskKey>,
     /// When its deletion was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<Timestamp>,
+}
+
+fn new_key() -> Option<MaskKey> {
+    Some(MaskKey::random())
 }
 
 impl InstanceRecord {

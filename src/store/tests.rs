@@ -43,6 +43,7 @@ pub(super) fn record(n: &str) -> InstanceRecord {
         ssh_user: None,
         seed: SeedState::Full,
         adopted: false,
+        mask_key: Some(crate::api::MaskKey::random()),
         deletion_timestamp: None,
     }
 }

@@ -5,11 +5,11 @@ use super::super::forwards;
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DryRun};
 use super::apply::{Existing, OBJECT_WAIT, existing, told};
 use super::desired::{self, Desired};
+use super::masks::{learn, unmask};
 use super::metadata::{self, note};
 use super::nics::NicChange;
 use super::prepare;
 use super::resume;
-use super::spec::unmask;
 use super::volumes;
 use super::worker::InstanceWorker;
 use crate::api::{Instance, InstanceSpec, Kind, Name, ObjectKey, ObjectMeta, Reporter};
@@ -123,6 +123,8 @@ pub(super) fn update(
 ) -> Result<Applied> {
     let mut wanted = instance.clone();
     unmask(&mut wanted.spec, Some(&record.spec))?;
+    let learned = learn(record, &wanted.spec);
+    let record = learned.as_ref().unwrap_or(record);
     let merged = match options.mode {
         ApplyMode::Replace => desired::whole(&wanted),
         _ => desired::merged(record, &wanted)?,
@@ -131,6 +133,11 @@ pub(super) fn update(
         && merged.labels == record.labels
         && merged.annotations == record.annotations;
     if same {
+        if let (Some(learned), DryRun::None) = (&learned, options.dry_run) {
+            let metadata = metadata::of(learned)?;
+            metadata::write(domain, &metadata)?;
+            metadata::save(world, learned, &metadata)?;
+        }
         let mut applied = told(&ObjectPlan::unchanged(key.clone()), None);
         applied.notes.extend(merged.kept_note());
         return Ok(applied);

@@ -5,9 +5,9 @@ use super::super::forwards;
 use super::super::options::Applied;
 use super::allocate::{self, Own};
 use super::apply::told;
+use super::masks::unmask;
 use super::metadata::{self, note, warn};
 use super::prepare::Prepared;
-use super::spec::unmask;
 use super::volumes;
 use super::worker::{InstanceWorker, Making};
 use super::{explain, resume};
@@ -61,6 +61,7 @@ pub(super) fn create(
     if let Some((old, _)) = &begun {
         record.created = old.created;
         record.ports.clone_from(&old.ports);
+        record.mask_key.clone_from(&old.mask_key);
     } else if dry {
         forwards::check_ports(world, None, uid, &key.name, &instance.spec)?;
     }

@@ -209,7 +209,7 @@ fn domain_xml(prepared: &Prepared, record: &InstanceRecord) -> Result<String> {
 
 /// Writes the files of the seed; what is secret is masked, and the guest makes its own host key.
 fn seed_files(prepared: &Prepared, record: &InstanceRecord) -> Vec<String> {
-    let mut input = prepared.seed_input(&record.nics, None);
+    let mut input = prepared.seed_input(&record.nics, None, None);
     input.ssh_keys.retain(|key| !key.is_empty());
     for var in input.env.iter_mut().filter(|v| v.secret) {
         MASK.clone_into(&mut var.value);

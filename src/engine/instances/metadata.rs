@@ -1,7 +1,9 @@
 //! Whose a domain is, and what it says of itself: metadata, record and listing row are written
 //! together.
 
-use crate::api::{Instance, InstanceSpec, Kind, ObjectKey, ObjectMeta, Quantity, Timestamp, Uid};
+use crate::api::{
+    Instance, InstanceSpec, Kind, MaskKey, ObjectKey, ObjectMeta, Quantity, Timestamp, Uid,
+};
 use crate::error::{Error, Result};
 use crate::libvirt::{Domain, ObjectMetadata};
 use crate::observe::{PORTS, World};
@@ -9,7 +11,7 @@ use crate::plan::Outcome;
 use crate::store::{Event, EventType, InstanceRecord, Intent, LastApplied, STORE_WAIT, SeedState};
 
 use super::super::{forwards, rebuild};
-use super::spec::public_json;
+use super::masks::public_json;
 
 /// Builds what a domain's metadata says.
 ///
@@ -22,7 +24,9 @@ pub(super) fn of(record: &InstanceRecord) -> Result<ObjectMetadata> {
     metadata.annotations = record.annotations.clone();
     metadata.generation = record.generation;
     metadata.creation = Some(record.created);
-    metadata.spec = Some(public_json(&record.spec)?);
+    // Without the key, what is hidden is hidden for good: nobody can compare it.
+    let key = record.mask_key.clone().unwrap_or_else(MaskKey::random);
+    metadata.spec = Some(public_json(&record.spec, &key)?);
     let address = record.nics.iter().find_map(|n| n.ip);
     if let Some(ip) = address {
         metadata.extra.insert("address".to_owned(), ip.to_string());
@@ -118,6 +122,7 @@ pub(super) fn new_record(instance: &Instance, uid: Uid) -> Result<InstanceRecord
         ssh_user: None,
         seed: SeedState::Absent,
         adopted: false,
+        mask_key: Some(MaskKey::random()),
         deletion_timestamp: None,
     })
 }

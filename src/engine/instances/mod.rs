@@ -18,6 +18,7 @@ mod desired;
 mod disks;
 mod explain;
 mod lifecycle;
+pub(super) mod masks;
 mod metadata;
 mod networks;
 mod nics;
@@ -30,7 +31,6 @@ mod refresh;
 mod resume;
 mod scrub;
 mod sides;
-mod spec;
 mod verdict;
 mod volumes;
 mod worker;
@@ -90,6 +90,7 @@ fn seed_input_of(world: &World, record: &InstanceRecord) -> Result<crate::cloudi
     input.run.clone_from(&record.spec.run);
     input.command.clone_from(&record.spec.command);
     input.user_data = record.spec.user_data.clone().map(String::into_bytes);
+    input.mask_key.clone_from(&record.mask_key);
     Ok(input)
 }
 

@@ -1,7 +1,7 @@
 //! Everything a new instance refers to, looked up and checked before anything is made.
 
 use crate::api::{
-    Accelerator, EnvName, Firmware, Instance, InstanceSpec, Name, NetworkAttachment, Uid,
+    Accelerator, EnvName, Firmware, Instance, InstanceSpec, MaskKey, Name, NetworkAttachment, Uid,
     disk_serial,
 };
 use crate::cloudinit::{EnvEntry, HostKey, SeedInput, SeedNic};
@@ -196,7 +196,12 @@ impl Prepared {
     }
 
     /// Returns what goes into the seed.
-    pub(super) fn seed_input(&self, nics: &[NicRecord], host_key: Option<HostKey>) -> SeedInput {
+    pub(super) fn seed_input(
+        &self,
+        nics: &[NicRecord],
+        host_key: Option<HostKey>,
+        mask_key: Option<MaskKey>,
+    ) -> SeedInput {
         let mut input = SeedInput::new(self.uid, self.name.clone());
         input.ssh_keys.push(self.our_key.clone());
         input.ssh_keys.extend(self.spec.ssh_keys.iter().cloned());
@@ -212,6 +217,7 @@ impl Prepared {
         input.command.clone_from(&self.spec.command);
         input.user_data = self.spec.user_data.clone().map(String::into_bytes);
         input.host_key = host_key;
+        input.mask_key = mask_key;
         input
     }
 

@@ -2,8 +2,8 @@
 
 use super::apply::{Existing, existing};
 use super::desired;
+use super::masks::{learn, unmask};
 use super::metadata;
-use super::spec::unmask;
 use crate::api::{Instance, Kind, Object, ObjectKey};
 use crate::error::{Error, Result};
 use crate::manifest;
@@ -40,6 +40,7 @@ pub(crate) fn sides(world: &World, instance: &Instance) -> Result<Sides> {
         Existing::Whole(record, _) => {
             let mut wanted = instance.clone();
             unmask(&mut wanted.spec, Some(&record.spec))?;
+            let record = learn(&record, &wanted.spec).unwrap_or(*record);
             let merged = desired::merged(&record, &wanted)?;
             let mut after = super::instance_of(&record, &key.name);
             after.spec = merged.spec;

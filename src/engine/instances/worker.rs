@@ -226,9 +226,11 @@ impl<'w> InstanceWorker<'w> {
 
     fn create_seed(&self, volume: &VolumeRef) -> Result<()> {
         let making = self.made()?;
-        let input = making
-            .prepared
-            .seed_input(&making.nics, Some(making.host_key.clone()));
+        let input = making.prepared.seed_input(
+            &making.nics,
+            Some(making.host_key.clone()),
+            making.record.mask_key.clone(),
+        );
         input.check()?;
         let _ = self.seed_hash.set(input.input_hash());
         upload_seed(self.host()?, volume, &Seed::new(&input))

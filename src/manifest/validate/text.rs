@@ -2,11 +2,12 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::api::InstanceSpec;
+use crate::api::{InstanceSpec, is_keyed_mask};
 
 const MASK: &str = "***sha256:";
 
-/// Returns what stands in public metadata for a text that is not public.
+/// Returns what is printed for a text that is not: user-data. Public metadata once had it too, where
+/// now a hash with a key stands ([`crate::api::MaskKey`]).
 pub fn mask(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().fold(MASK.to_owned(), |mut masked, byte| {
@@ -17,10 +18,10 @@ pub fn mask(text: &str) -> String {
     })
 }
 
-/// Returns whether a text is a mask: `***sha256:` and 64 hex digits.
+/// Returns whether a text is a mask: `***sha256:` and 64 hex digits, or one with a key.
 pub fn is_masked(text: &str) -> bool {
-    text.strip_prefix(MASK)
-        .is_some_and(|digest| digest.len() == 64 && is_hex(digest))
+    let plain = text.strip_prefix(MASK);
+    plain.is_some_and(|digest| digest.len() == 64 && is_hex(digest)) || is_keyed_mask(text)
 }
 
 /// Returns the spec as it is printed: user-data is masked, the rest stands as it was written.
