@@ -4,6 +4,7 @@
 //! whether it is ours, and its definition what it has.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::world::World;
 use crate::api::{Accelerator, InstanceSpec, Name, PortMapping, Quantity, Timestamp, Uid};
@@ -117,6 +118,7 @@ struct Hardware {
     cpus: Option<u32>,
     memory: Option<Quantity>,
     accelerator: Option<Accelerator>,
+    console_log: Option<PathBuf>,
 }
 
 impl World {
@@ -161,6 +163,8 @@ impl World {
             created: metadata.creation.unwrap_or(Timestamp::from_second(0)),
             generation: metadata.generation,
             verdict: None,
+            console_log: hardware.console_log,
+            console_then: None,
         })
     }
 
@@ -175,6 +179,7 @@ impl World {
             cpus: Some(xml.cpus()),
             memory: xml.memory_bytes().and_then(Quantity::from_bytes),
             accelerator: Some(accelerator_of(&xml)),
+            console_log: xml.serial_log().map(PathBuf::from),
         })
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use super::{Access, STORE_WAIT, Store};
 const FILE: &str = "index.json";
 
 /// The shape of the index; one of another shape is discarded.
-const SHAPE: u32 = 3;
+const SHAPE: u32 = 4;
 
 /// How long a listing, which could do without, waits for its turn to write.
 const READER_WAIT: Duration = Duration::from_millis(50);
@@ -98,6 +99,21 @@ pub struct IndexRow {
     /// What was last known of its readiness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// The file on the daemon's host that its serial console is written to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console_log: Option<PathBuf>,
+    /// How that file was when the guest last said that the boot of the verdict runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console_then: Option<ConsoleMark>,
+}
+
+/// How a file stood at a moment: another length or time says that something was written since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleMark {
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub modified: u64,
 }
 
 /// An interface with a reserved address.
@@ -244,6 +260,11 @@ mod tests {
                 domain_id: Some(n),
                 boot_id: Some(format!("7c21e0b2-92a5-4a2a-8d3c-{n:012x}")),
                 since: Timestamp::from_second(1_790_000_060),
+            }),
+            console_log: Some(format!("/pool/web-{n}.7c21e0b2.serial.log").into()),
+            console_then: Some(ConsoleMark {
+                length: u64::from(n),
+                modified: 1_790_000_070_000_000_000,
             }),
         }
     }

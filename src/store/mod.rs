@@ -57,7 +57,7 @@ pub use error::{Result, StoreError};
 pub use events::{Event, EventType};
 pub use firewall_lock::FirewallLock;
 pub use forwards::{AppliedForward, ForwardRecord};
-pub use index::{Index, IndexRow, NicBrief, Updated, Verdict};
+pub use index::{ConsoleMark, Index, IndexRow, NicBrief, Updated, Verdict};
 pub use lock::{Holder, ObjectLock, StoreLock};
 pub use records::{
     Annotations, FileRecord, HostRecord, InstanceRecord, Intent, IntentOp, KvmVerdict, Labels,

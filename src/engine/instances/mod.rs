@@ -16,6 +16,7 @@ mod create;
 mod delete;
 mod desired;
 mod disks;
+mod doubt;
 mod explain;
 mod lifecycle;
 pub(super) mod masks;

@@ -62,7 +62,7 @@ pub fn wait_ready(
     }
     if let Some(verdict) = world.verdict_of(&domain)? {
         match compare(world, &domain, &verdict, timeout.min(GREETING))? {
-            Boot::Same => return as_result(key, &verdict),
+            Boot::Same | Boot::Untold => return as_result(key, &verdict),
             Boot::Another(_) => forget_verdict(world, key, &domain)?,
         }
     }

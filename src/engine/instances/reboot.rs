@@ -16,8 +16,10 @@ use crate::store::Verdict;
 
 /// What is known of a verdict's boot.
 pub(super) enum Boot {
-    /// It is the one that runs, or nothing says otherwise.
+    /// It is the one that runs.
     Same,
+    /// Nobody said in time; as long as nothing says otherwise, it is the one.
+    Untold,
     /// Another one runs, or none yet; the port, if it is open.
     Another(Option<LineReader>),
 }
@@ -41,7 +43,7 @@ pub(super) fn compare(
     }
     // Whoever has the port already compares for itself.
     let Ok(lines) = domain.open_channel(world.host()?, PORT_NAME) else {
-        return Ok(Boot::Same);
+        return Ok(Boot::Untold);
     };
     let deadline = Instant::now() + patience;
     while let Line::Text(text) = lines.next(deadline) {
@@ -52,7 +54,7 @@ pub(super) fn compare(
             None => {}
         }
     }
-    Ok(Boot::Same)
+    Ok(Boot::Untold)
 }
 
 /// Forgets a verdict that is of another boot.

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::doubt::{doubtful, has_settled, remember_consoles};
 use super::ready::SILENCE;
 use super::reboot::{Boot, compare, forget_verdict};
 use super::verdict::{addressed, of_report, of_serial, reserved, settle};
@@ -17,30 +18,57 @@ use crate::store::Verdict;
 
 /// How many guests one listing asks: the youngest, because an old one that never spoke will not.
 const MOST: usize = 32;
+/// How long a listing waits for guests that have spoken before; most answer in a few milliseconds.
+const GREETING: Duration = Duration::from_millis(200);
 
-/// Asks those of the instances that run and have not said yet whether they are ready, and returns
-/// whether any has now.
+/// Asks those of the instances that run and have not said yet whether they are ready, and those that
+/// may have restarted since they said it. Returns whether there is news.
 pub fn refresh_ready(world: &World, instances: &[&Instance], budget: Duration) -> bool {
-    let deadline = Instant::now() + budget;
+    let begin = Instant::now();
     let mut booting: Vec<&Instance> = instances
         .iter()
         .copied()
         .filter(|i| is_booting(i))
         .collect();
-    let guests_run = world.host().is_ok_and(|h| h.driver() == Driver::Qemu);
-    // A caller who may not write cannot remember what a guest says.
-    if booting.is_empty() || !guests_run || world.store().is_err() {
-        return false;
-    }
     booting.sort_by_key(|i| std::cmp::Reverse(i.metadata.creation_timestamp));
     booting.truncate(MOST);
+    let guests_run = world.host().is_ok_and(|h| h.driver() == Driver::Qemu);
+    let doubtful = if guests_run {
+        doubtful(world, instances, MOST)
+    } else {
+        Vec::new()
+    };
+    // A caller who may not write cannot remember what a guest says.
+    if !guests_run || (booting.is_empty() && doubtful.is_empty()) || world.store().is_err() {
+        return false;
+    }
+    let soon = begin + GREETING.min(budget);
     std::thread::scope(|threads| {
         let asked: Vec<_> = booting
             .into_iter()
-            .map(|i| threads.spawn(move || ask(world, i, deadline).unwrap_or(false)))
+            .map(|i| threads.spawn(move || ask(world, i, begin + budget).unwrap_or(false)))
             .collect();
-        let answers = asked.into_iter().map(|t| t.join().unwrap_or(false));
-        answers.fold(false, |any, settled| any | settled)
+        let compared: Vec<_> = doubtful
+            .into_iter()
+            .map(|d| {
+                let answer = move || restarted(world, d.instance, soon).ok();
+                (d.uid, d.console, threads.spawn(answer))
+            })
+            .collect();
+        let mut news = false;
+        for thread in asked {
+            news |= thread.join().unwrap_or(false);
+        }
+        let mut unchanged = Vec::new();
+        for (uid, console, thread) in compared {
+            match thread.join().ok().flatten() {
+                Some(Since::Restarted) => news = true,
+                Some(Since::Same) => unchanged.extend(console.map(|mark| (uid, mark))),
+                Some(Since::Untold) | None => {}
+            }
+        }
+        remember_consoles(world, &unchanged);
+        news
     })
 }
 
@@ -48,39 +76,47 @@ pub fn refresh_ready(world: &World, instances: &[&Instance], budget: Duration) -
 /// said before is of the boot that runs. Returns whether there is news.
 pub fn recheck(world: &World, instance: &Instance, budget: Duration) -> bool {
     let deadline = Instant::now() + budget;
-    let runs = instance
-        .status
-        .as_ref()
-        .is_some_and(|s| s.managed && matches!(s.phase, Phase::Running | Phase::Failed));
-    if is_booting(instance) || !runs {
+    if !has_settled(instance) {
         return refresh_ready(world, &[instance], budget);
     }
     let guests_run = world.host().is_ok_and(|h| h.driver() == Driver::Qemu);
     if !guests_run || world.store().is_err() {
         return false;
     }
-    restarted(world, instance, deadline).unwrap_or(false)
+    matches!(restarted(world, instance, deadline), Ok(Since::Restarted))
+}
+
+/// What became of a guest since it last spoke.
+enum Since {
+    /// The same boot runs.
+    Same,
+    /// It did not say.
+    Untold,
+    /// Another boot runs; what was said of the other is forgotten.
+    Restarted,
 }
 
 /// Compares the boot that a verdict is of with the one that runs, and forgets it if it is another.
-fn restarted(world: &World, instance: &Instance, deadline: Instant) -> Result<bool> {
+fn restarted(world: &World, instance: &Instance, deadline: Instant) -> Result<Since> {
     let (Some(name), Some(uid)) = (&instance.metadata.name, instance.metadata.uid) else {
-        return Ok(false);
+        return Ok(Since::Untold);
     };
     let key = ObjectKey::new(Kind::Instance, name.clone());
     let domain = world.host()?.domain_by_uid(uid)?;
     let Some(verdict) = world.verdict_of(&domain)? else {
-        return Ok(false);
+        return Ok(Since::Untold);
     };
     let left = deadline.saturating_duration_since(Instant::now());
-    let Boot::Another(lines) = compare(world, &domain, &verdict, left)? else {
-        return Ok(false);
+    let lines = match compare(world, &domain, &verdict, left)? {
+        Boot::Same => return Ok(Since::Same),
+        Boot::Untold => return Ok(Since::Untold),
+        Boot::Another(lines) => lines,
     };
     forget_verdict(world, &key, &domain)?;
     if let Some(lines) = lines {
         listen(world, &key, &domain, lines, deadline)?;
     }
-    Ok(true)
+    Ok(Since::Restarted)
 }
 
 fn is_booting(instance: &Instance) -> bool {
