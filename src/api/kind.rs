@@ -25,6 +25,8 @@ pub enum Kind {
     Volume,
     /// A virtual machine.
     Instance,
+    /// What disks held at one moment.
+    Snapshot,
     /// A port of the host for a port of an instance.
     PortForward,
 }
@@ -103,6 +105,15 @@ pub const KINDS: &[KindInfo] = &[
         aliases: &["instance", "vm", "vms", "i"],
         short_names: &["vm", "i"],
         about: "Virtual machines",
+    },
+    KindInfo {
+        kind: Kind::Snapshot,
+        name: "Snapshot",
+        singular: "snapshot",
+        plural: "snapshots",
+        aliases: &["snapshot", "snap", "snaps"],
+        short_names: &["snap"],
+        about: "What a volume, or all disks of an instance, held at one moment",
     },
     KindInfo {
         kind: Kind::PortForward,

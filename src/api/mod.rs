@@ -22,6 +22,7 @@ mod port;
 mod quantity;
 mod report;
 mod secret;
+mod snapshot;
 mod span;
 mod volume;
 
@@ -58,6 +59,10 @@ pub use port::{InvalidPort, PortMapping, Protocol};
 pub use quantity::{InvalidQuantity, Quantity};
 pub use report::{Reporter, Silent};
 pub use secret::{MASKED, Secret, SecretValue};
+pub use snapshot::{
+    Consistency, Snapshot, SnapshotDisk, SnapshotPhase, SnapshotSource, SnapshotSpec,
+    SnapshotStatus,
+};
 pub use span::{InvalidSpan, Span};
 pub use volume::{
     CacheMode, DiscardMode, FileSystem, IoMode, Preallocation, UnknownWord, Volume,

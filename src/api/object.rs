@@ -13,6 +13,7 @@ use super::meta::ObjectMeta;
 use super::name::Name;
 use super::network::Network;
 use super::secret::Secret;
+use super::snapshot::Snapshot;
 use super::volume::Volume;
 
 /// An object of any kind.
@@ -31,6 +32,8 @@ pub enum Object {
     InstanceType(Box<InstanceType>),
     /// A set of secret values.
     Secret(Box<Secret>),
+    /// What disks held at one moment.
+    Snapshot(Box<Snapshot>),
     /// A port of the host for a port of an instance.
     PortForward(Box<PortForward>),
 }
@@ -68,6 +71,7 @@ impl Object {
             Self::Volume(_) => Kind::Volume,
             Self::InstanceType(_) => Kind::InstanceType,
             Self::Secret(_) => Kind::Secret,
+            Self::Snapshot(_) => Kind::Snapshot,
             Self::PortForward(_) => Kind::PortForward,
         }
     }
@@ -81,6 +85,7 @@ impl Object {
             Self::Volume(o) => &o.metadata,
             Self::InstanceType(o) => &o.metadata,
             Self::Secret(o) => &o.metadata,
+            Self::Snapshot(o) => &o.metadata,
             Self::PortForward(o) => &o.metadata,
         }
     }
@@ -94,6 +99,7 @@ impl Object {
             Self::Volume(o) => &mut o.metadata,
             Self::InstanceType(o) => &mut o.metadata,
             Self::Secret(o) => &mut o.metadata,
+            Self::Snapshot(o) => &mut o.metadata,
             Self::PortForward(o) => &mut o.metadata,
         }
     }
@@ -144,5 +150,11 @@ impl From<Secret> for Object {
 impl From<PortForward> for Object {
     fn from(o: PortForward) -> Self {
         Self::PortForward(Box::new(o))
+    }
+}
+
+impl From<Snapshot> for Object {
+    fn from(o: Snapshot) -> Self {
+        Self::Snapshot(Box::new(o))
     }
 }

@@ -51,7 +51,7 @@ pub struct VolumeSpec {
     pub source: Option<VolumeSource>,
 }
 
-/// What a volume begins as: one of the two.
+/// What a volume begins as: one of the three.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VolumeSource {
@@ -61,6 +61,12 @@ pub struct VolumeSource {
     /// A copy-on-write overlay of this image, or a copy of it when the format is raw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// What this snapshot holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Name>,
+    /// Which disk of the snapshot, where it has several: `root` or the name of a volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
 }
 
 macro_rules! word_enum {

@@ -26,7 +26,7 @@ pub(crate) struct ApplySetArgs {
     /// Delete the objects of the set that are not in the files
     #[arg(long)]
     prune: bool,
-    /// Delete volumes, too; without it they are kept, and named
+    /// Delete volumes and snapshots, too; without it they are kept, and named
     #[arg(long, requires = "prune")]
     prune_data: bool,
     #[command(flatten)]
@@ -114,7 +114,7 @@ impl Prune {
 
 /// Whether objects of a kind hold what cannot be made again.
 const fn holds_data(kind: Kind) -> bool {
-    matches!(kind, Kind::Volume)
+    matches!(kind, Kind::Volume | Kind::Snapshot)
 }
 
 /// An object is in one set at a time: two files that take it from each other are a mistake.

@@ -107,6 +107,10 @@ fn store_names(kind: Kind) -> Option<Vec<String>> {
             let volumes: Vec<crate::store::VolumeRecord> = store.all().ok()?;
             volumes.into_iter().map(|v| v.name.to_string()).collect()
         }
+        Kind::Snapshot => {
+            let snapshots: Vec<crate::store::SnapshotRecord> = store.all().ok()?;
+            snapshots.into_iter().map(|s| s.name.to_string()).collect()
+        }
         Kind::InstanceType => {
             let types = store.types().ok()?.into_iter();
             types

@@ -82,13 +82,26 @@ fn has(command: &Command, id: &str) -> bool {
     command.get_arguments().any(|a| a.get_id() == id)
 }
 
-/// A verb with one target works in an instance.
+/// A verb with one target works in an instance; what else is named says so.
 fn with_instance_names(command: Command) -> Command {
-    if has(&command, "target") {
-        command.mut_arg("target", |a| a.add(complete::names_of(Kind::Instance)))
-    } else {
-        command
-    }
+    let named = [
+        ("target", Kind::Instance),
+        ("instance", Kind::Instance),
+        ("volume", Kind::Volume),
+        ("snapshot", Kind::Snapshot),
+    ];
+    let ids: Vec<clap::Id> = command
+        .get_arguments()
+        .map(|a| a.get_id().clone())
+        .collect();
+    // Each in its turn: an argument that is changed goes behind the others, and words count.
+    ids.into_iter().fold(command, |command, id| {
+        let kind = named.iter().find(|(name, _)| id == *name);
+        command.mut_arg(id, |a| match kind {
+            Some((_, kind)) => a.add(complete::names_of(*kind)),
+            None => a,
+        })
+    })
 }
 
 fn noun(row: &'static KindInfo) -> Command {

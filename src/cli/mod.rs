@@ -43,6 +43,7 @@ mod reconcile;
 mod seed;
 mod selection;
 mod setup;
+mod snapshots;
 mod ssh;
 mod store;
 mod targets;

@@ -6,8 +6,8 @@ use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
     doctor, edit, events, exec, explain, forward, generate, get, images, ip, label, lifecycle,
-    logs, net, networks, patch, pools, port, port_forward, reconcile, seed, setup, ssh, store, top,
-    types, version, volumes, wait,
+    logs, net, networks, patch, pools, port, port_forward, reconcile, seed, setup, snapshots, ssh,
+    store, top, types, version, volumes, wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -106,6 +106,7 @@ macro_rules! verb {
 
 const INSTANCE: Nouns = Nouns::Of(&[Kind::Instance]);
 const VOLUME: Nouns = Nouns::Of(&[Kind::Volume]);
+const SNAPSHOT: Nouns = Nouns::Of(&[Kind::Snapshot]);
 const IMAGE: Nouns = Nouns::Of(&[Kind::Image]);
 const NETWORK: Nouns = Nouns::Of(&[Kind::Network]);
 /// What others can have made.
@@ -123,6 +124,7 @@ pub(crate) const VERBS: &[Verb] = &[
             Kind::Volume,
             Kind::Secret,
             Kind::InstanceType,
+            Kind::Snapshot,
             Kind::PortForward,
         ]),
         root: true,
@@ -130,6 +132,8 @@ pub(crate) const VERBS: &[Verb] = &[
         run: create::run,
         examples: "kvmctl instances create web --image debian-12 --type t2.micro -e GREETING=hello\n\
                    kvmctl net create blue --cidr 10.10.0.0/24\n\
+                   kvmctl snapshots create before --volume data\n\
+                   kvmctl snapshots create --instance web --retain 7\n\
                    kvmctl create instance job --image debian-12 -- sh -c 'echo \"$1\"' sh 'one argument'\n\
                    kvmctl create -f web.yaml",
     },
@@ -188,6 +192,18 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("export", Basic, VOLUME, root: false, volumes::ExportArgs, volumes::export,
         "Write a volume to a file that stands alone",
         "kvmctl volumes export data data.qcow2 --compress"),
+    verb!("restore", Basic, SNAPSHOT, root: false, snapshots::RestoreArgs, snapshots::restore,
+        "Make the disks be what they were, or new volumes of what they were",
+        "kvmctl snapshots restore before --stop\nkvmctl snapshots restore before --to data-2"),
+    verb!("export", Basic, SNAPSHOT, root: false, snapshots::ExportArgs, snapshots::export,
+        "Write a disk of a snapshot to a file that stands alone",
+        "kvmctl snapshots export before before.qcow2"),
+    verb!("verify", Basic, SNAPSHOT, root: false, snapshots::VerifyArgs, snapshots::verify,
+        "Read snapshots whole, and compare them with what was stored",
+        "kvmctl snapshots verify before\nkvmctl snapshots verify"),
+    verb!("prune", Basic, SNAPSHOT, root: false, snapshots::PruneArgs, snapshots::prune,
+        "Delete the snapshots that no rule keeps",
+        "kvmctl snapshots prune --keep-last 3 --keep-daily 7 --keep-weekly 4 --yes"),
     verb!("forward", Basic, NETWORK, root: false, forward::ForwardArgs, forward::run,
         "Let ports of the host lead to an instance",
         "kvmctl net forward web 8080:80\nkvmctl net forward web 0:80 127.0.0.1:5353:53/udp"),

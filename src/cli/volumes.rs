@@ -247,7 +247,7 @@ pub(crate) fn clone(ctx: &Ctx, _: Option<Kind>, args: CloneArgs) -> Result<()> {
         preallocation: None,
         source: Some(VolumeSource {
             volume: Some(args.volume),
-            image: None,
+            ..VolumeSource::default()
         }),
     };
     let options = ApplyOptions {

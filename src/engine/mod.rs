@@ -6,6 +6,7 @@
 
 mod batch;
 mod desired;
+mod disk_files;
 mod executor;
 mod failpoint;
 mod forwards;
@@ -30,6 +31,7 @@ mod replug;
 mod reservations;
 pub mod setup;
 mod signal;
+pub mod snapshots;
 pub mod volumes;
 
 pub use batch::{Batch, run_all};

@@ -28,6 +28,7 @@ pub struct Rebuilt {
     forwards: Vec<String>,
     images: Vec<String>,
     volumes: Vec<String>,
+    snapshots: Vec<String>,
     incomplete: Vec<String>,
 }
 
@@ -47,6 +48,11 @@ impl Rebuilt {
         lines.extend(self.forwards.iter().map(|n| format!("forward/{n} rebuilt")));
         lines.extend(self.images.iter().map(|n| format!("image/{n} rebuilt")));
         lines.extend(self.volumes.iter().map(|n| format!("volume/{n} rebuilt")));
+        lines.extend(
+            self.snapshots
+                .iter()
+                .map(|n| format!("snapshot/{n} rebuilt")),
+        );
         lines.extend(self.incomplete.iter().cloned());
         if lines.is_empty() {
             lines.push("nothing is missing from the store".to_owned());
@@ -64,6 +70,7 @@ pub fn run(world: &World) -> Result<Rebuilt> {
     images(world, &mut rebuilt)?;
     networks(world, &mut rebuilt)?;
     volumes(world, &mut rebuilt)?;
+    rebuilt.snapshots = super::snapshots::rebuild(world)?;
     let store = world.store()?;
     for brief in world.host()?.domain_briefs()? {
         let domain = match world.host()?.domain_by_uid(brief.uid) {
@@ -398,7 +405,7 @@ fn volumes(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
 }
 
 /// A raw volume may be padded.
-fn trimmed(text: &[u8]) -> &[u8] {
+pub(super) fn trimmed(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|b| *b == b'}').map_or(0, |at| at + 1);
     &text[..end]
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
-use super::{forwards, instances, networks, replug, reservations, volumes};
+use super::{forwards, instances, networks, replug, reservations, snapshots, volumes};
 use crate::api::{API_VERSION, Instance, Kind, ObjectKey, ObjectMeta, Reporter, Uid};
 use crate::error::{Error, Result};
 use crate::observe::World;
@@ -112,6 +112,7 @@ fn intents(world: &World) -> Result<Vec<Intent>> {
     // What others stand on first.
     let mut begun: Vec<_> = world.begun(Kind::Network)?.into_values().collect();
     begun.extend(world.begun(Kind::Volume)?.into_values());
+    begun.extend(world.begun(Kind::Snapshot)?.into_values());
     begun.extend(world.intents()?.into_values());
     let left = begun.into_iter().filter(|b| !b.working);
     Ok(left.map(|b| b.intent).collect())
@@ -136,6 +137,9 @@ fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<Str
     }
     if intent.kind == Kind::Volume {
         return volumes::finish(world, intent, reporter);
+    }
+    if intent.kind == Kind::Snapshot {
+        return snapshots::finish(world, intent, reporter);
     }
     let key = key_of(intent);
     let record = world

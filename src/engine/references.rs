@@ -4,7 +4,7 @@ use crate::api::{Kind, Name, Object, ObjectKey};
 use crate::error::{Error, Result, did_you_mean};
 use crate::manifest::{Reference, references};
 use crate::observe::{Depth, NetworkFacts, NetworkKind, Scope, World};
-use crate::store::VolumeRecord;
+use crate::store::{SnapshotRecord, VolumeRecord};
 
 /// Checks the references of all objects of a run.
 ///
@@ -112,6 +112,7 @@ fn find(world: &World, reference: &Reference) -> Result<Option<Error>> {
         Reference::Image(name) => image(world, name),
         Reference::InstanceType(name) => instance_type(world, name),
         Reference::Volume(name) => volume(world, name),
+        Reference::Snapshot(name) => snapshot(world, name),
         Reference::Network(name) => network(world, name),
         Reference::SecretKey { name, key } => secret(world, name, key),
     }
@@ -178,6 +179,16 @@ fn volume(world: &World, name: &Name) -> Result<Option<Error>> {
     let known = store.keys::<VolumeRecord>()?;
     let list = "kvmctl volumes list";
     Ok(Some(unknown("volume", name.as_str(), &known, list)))
+}
+
+fn snapshot(world: &World, name: &Name) -> Result<Option<Error>> {
+    let store = world.store_for_reading()?;
+    if store.get::<SnapshotRecord>(name)?.is_some() {
+        return Ok(None);
+    }
+    let known = store.keys::<SnapshotRecord>()?;
+    let list = "kvmctl snapshots list";
+    Ok(Some(unknown("snapshot", name.as_str(), &known, list)))
 }
 
 fn instance_type(world: &World, name: &str) -> Result<Option<Error>> {

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use crate::shell::shell_words;
 
+mod watched;
+
 /// Why a host tool did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {

@@ -22,7 +22,9 @@ pub use devices::{TakenRange, bridges, devices, taken_ranges};
 pub use editor::{Editor, EditorFile};
 pub use facts::{find_in_sbin, in_group, polkit_is_there};
 pub use iso::{IsoMaker, sweep as sweep_seeds};
-pub use qemu_img::{Backing, CheckReport, ImageInfo, ImagePath, InvalidImagePath, QemuImg};
+pub use qemu_img::{
+    Backing, CheckReport, Copy, ImageInfo, ImagePath, InvalidImagePath, Packing, QemuImg,
+};
 pub use routes::parse as parse_routes;
 pub use ssh::{Hop, Ran, Ssh, SshTarget};
 pub use terminal::Terminal;

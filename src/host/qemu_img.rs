@@ -5,11 +5,13 @@
 //! headers; OpenStack bounds it to 1 GiB of memory and 30 s of CPU time (CVE-2024-4467), and so do we.
 
 mod chain;
+mod copy;
 mod path;
 
 use std::path::Path;
 use std::time::Duration;
 
+pub use copy::{Copy, Packing};
 pub use path::{ImagePath, InvalidImagePath};
 use serde::Deserialize;
 

@@ -19,6 +19,7 @@ mod interface;
 mod metadata;
 mod network;
 mod pool;
+mod rest;
 mod snapshot;
 mod stats;
 mod user_net;

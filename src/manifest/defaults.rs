@@ -47,6 +47,7 @@ pub fn normalise(object: &mut Object) {
             network.spec.dns_domain = domain.map(|d| d.to_ascii_lowercase());
         }
         Object::Volume(_)
+        | Object::Snapshot(_)
         | Object::InstanceType(_)
         | Object::Secret(_)
         | Object::PortForward(_) => {}

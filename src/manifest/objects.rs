@@ -8,7 +8,7 @@ use super::path::{FieldPath, Segment};
 use super::tracked::Tracked;
 use super::tracker::Tracker;
 use crate::api::{
-    Image, Instance, InstanceType, Kind, Network, Object, PortForward, Secret, Volume,
+    Image, Instance, InstanceType, Kind, Network, Object, PortForward, Secret, Snapshot, Volume,
 };
 
 /// Reads a whole document: one object, or the items of a List.
@@ -120,6 +120,7 @@ fn read_object<'de, D: Deserializer<'de>>(
         Kind::Image => Image::deserialize(watched).map(Object::from),
         Kind::Network => Network::deserialize(watched).map(Object::from),
         Kind::Volume => Volume::deserialize(watched).map(Object::from),
+        Kind::Snapshot => Snapshot::deserialize(watched).map(Object::from),
         Kind::InstanceType => InstanceType::deserialize(watched).map(Object::from),
         Kind::Secret => Secret::deserialize(watched).map(Object::from),
         Kind::PortForward => PortForward::deserialize(watched).map(Object::from),

@@ -1,7 +1,9 @@
 //! What an object needs to be there: the caller looks it up among the documents and on the host.
 
 use super::path::FieldPath;
-use crate::api::{InstanceSpec, Kind, Name, Object, ObjectKey, PortForwardSpec, VolumeSpec};
+use crate::api::{
+    InstanceSpec, Kind, Name, Object, ObjectKey, PortForwardSpec, SnapshotSpec, VolumeSpec,
+};
 
 /// Something that an object refers to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +16,8 @@ pub enum Reference {
     InstanceType(String),
     /// A volume.
     Volume(Name),
+    /// A snapshot.
+    Snapshot(Name),
     /// A libvirt network.
     Network(String),
     /// A key of a Secret.
@@ -33,6 +37,7 @@ impl Reference {
             Self::Image(name) => (Kind::Image, Name::new(name.as_str()).ok()?),
             Self::InstanceType(name) => (Kind::InstanceType, Name::new(name.as_str()).ok()?),
             Self::Volume(name) => (Kind::Volume, name.clone()),
+            Self::Snapshot(name) => (Kind::Snapshot, name.clone()),
             Self::SecretKey { name, .. } => (Kind::Secret, name.clone()),
             Self::Network(name) => (Kind::Network, Name::new(name.as_str()).ok()?),
         };
@@ -48,6 +53,7 @@ pub fn references(object: &Object) -> Vec<(FieldPath, Reference)> {
         Object::PortForward(forward) if forward.owner().is_some() => Vec::new(),
         Object::PortForward(forward) => of_forward(&forward.spec),
         Object::Volume(volume) => of_volume(&volume.spec),
+        Object::Snapshot(snapshot) => of_snapshot(&snapshot.spec),
         Object::Image(_) | Object::Network(_) | Object::InstanceType(_) | Object::Secret(_) => {
             Vec::new()
         }
@@ -110,6 +116,19 @@ fn of_volume(spec: &VolumeSpec) -> Vec<(FieldPath, Reference)> {
             let path = FieldPath::of("spec.source.volume");
             found.push((path, Reference::Volume(volume.clone())));
         }
+        if let Some(snapshot) = &source.snapshot {
+            let path = FieldPath::of("spec.source.snapshot");
+            found.push((path, Reference::Snapshot(snapshot.clone())));
+        }
+    }
+    found
+}
+
+fn of_snapshot(spec: &SnapshotSpec) -> Vec<(FieldPath, Reference)> {
+    let mut found = Vec::new();
+    if let Some(name) = &spec.base {
+        let path = FieldPath::of("spec.base");
+        found.push((path, Reference::Snapshot(name.clone())));
     }
     found
 }

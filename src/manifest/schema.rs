@@ -4,7 +4,8 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::api::{
-    API_VERSION, Image, Instance, InstanceType, KINDS, Kind, Network, PortForward, Secret, Volume,
+    API_VERSION, Image, Instance, InstanceType, KINDS, Kind, Network, PortForward, Secret,
+    Snapshot, Volume,
 };
 
 /// Returns one schema of all kinds, always in the same order.
@@ -41,6 +42,7 @@ fn add(generator: &mut SchemaGenerator, kind: Kind) {
         Kind::Image => generator.subschema_for::<Image>(),
         Kind::Network => generator.subschema_for::<Network>(),
         Kind::Volume => generator.subschema_for::<Volume>(),
+        Kind::Snapshot => generator.subschema_for::<Snapshot>(),
         Kind::InstanceType => generator.subschema_for::<InstanceType>(),
         Kind::Secret => generator.subschema_for::<Secret>(),
         Kind::PortForward => generator.subschema_for::<PortForward>(),

@@ -8,7 +8,7 @@ use crate::api::{
 use crate::error::Result;
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::{Domain, Host};
-use crate::store::{EventType, InstanceRecord, SeedState};
+use crate::store::{EventType, InstanceRecord, SeedState, SnapshotRecord};
 
 impl World {
     /// Looks at an object and everything around it.
@@ -39,9 +39,21 @@ impl World {
                     .map(|name| ObjectKey::new(Kind::Instance, name))
                     .collect();
             }
+            (Object::Volume(_), _) => described.used_by = self.snapshots_of(key)?,
             _ => {}
         }
         Ok(described)
+    }
+
+    /// Returns the snapshots that were taken of an object.
+    fn snapshots_of(&self, key: &ObjectKey) -> Result<Vec<ObjectKey>> {
+        let records: Vec<SnapshotRecord> = self.store_for_reading()?.all()?;
+        let of_it = records
+            .into_iter()
+            .filter(|r| r.source.kind == key.kind && r.source.name == key.name);
+        Ok(of_it
+            .map(|r| ObjectKey::new(Kind::Snapshot, r.name))
+            .collect())
     }
 
     fn event_lines(&self, key: &ObjectKey) -> Result<Vec<EventLine>> {
@@ -102,7 +114,7 @@ fn disks(host: &Host, xml: &DomainXml) -> Vec<DiskDetail> {
 }
 
 /// The files behind a disk, the nearest first, as far as the pools know them.
-pub(super) fn chain(host: &Host, path: &str) -> Vec<String> {
+pub(crate) fn chain(host: &Host, path: &str) -> Vec<String> {
     const DEEPEST: usize = 16;
     let mut chain = Vec::new();
     let mut at = path.to_owned();

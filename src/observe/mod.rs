@@ -22,11 +22,13 @@ mod network_spec;
 mod networks;
 mod objects;
 mod phase;
+mod snapshots;
 pub mod usage;
 mod volumes;
 mod world;
 
 pub use attached::Plugged;
+pub(crate) use details::chain;
 pub use forwards::{Astray, Carrier, Origin, UserNet, WantedForward, each_port, suffix};
 pub use images::StoredImage;
 pub use index::{PORTS, ports_of};

@@ -184,19 +184,22 @@ impl World {
 }
 
 /// Pools that were looked up once.
-struct Pools<'w> {
+pub(super) struct Pools<'w> {
     world: &'w World,
     known: BTreeMap<String, Option<Pool>>,
 }
 
 impl<'w> Pools<'w> {
-    const fn new(world: &'w World) -> Self {
+    pub(super) const fn new(world: &'w World) -> Self {
         let known = BTreeMap::new();
         Self { world, known }
     }
 
     /// Returns a pool that is active.
-    fn get(&mut self, name: &str) -> Result<Option<&Pool>> {
+    ///
+    /// # Errors
+    /// What libvirt refuses.
+    pub(super) fn get(&mut self, name: &str) -> Result<Option<&Pool>> {
         if !self.known.contains_key(name) {
             let found = match self.world.host()?.pool(name) {
                 Ok(pool) => pool.is_active()?.then_some(pool),

@@ -50,6 +50,14 @@ pub const fn supported_fields(kind: Kind) -> &'static [&'static str] {
             "status.phase",
             "status.pool",
         ],
+        Kind::Snapshot => &[
+            "metadata.name",
+            "metadata.uid",
+            "spec.instance",
+            "spec.volume",
+            "status.consistency",
+            "status.phase",
+        ],
         Kind::InstanceType | Kind::Secret => &["metadata.name"],
         Kind::PortForward => &[
             "metadata.name",

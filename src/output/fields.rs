@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::api::{Image, Instance, InstanceType, Kind, Network, PortForward, Secret, Volume};
+use crate::api::{
+    Image, Instance, InstanceType, Kind, Network, PortForward, Secret, Snapshot, Volume,
+};
 
 /// Returns whether objects of the kind may have the field, whether or not one has it now.
 pub(super) fn exists(kind: Kind, names: &[&str]) -> bool {
@@ -11,6 +13,7 @@ pub(super) fn exists(kind: Kind, names: &[&str]) -> bool {
         Kind::Image => schemars::schema_for!(Image),
         Kind::Network => schemars::schema_for!(Network),
         Kind::Volume => schemars::schema_for!(Volume),
+        Kind::Snapshot => schemars::schema_for!(Snapshot),
         Kind::InstanceType => schemars::schema_for!(InstanceType),
         Kind::Secret => schemars::schema_for!(Secret),
         Kind::PortForward => schemars::schema_for!(PortForward),

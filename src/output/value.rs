@@ -37,6 +37,7 @@ pub fn strip_status(object: &mut Object) {
         Object::PortForward(o) => o.status = None,
         Object::Network(o) => o.status = None,
         Object::Volume(o) => o.status = None,
+        Object::Snapshot(o) => o.status = None,
         Object::InstanceType(_) | Object::Secret(_) => {}
     }
 }

@@ -11,7 +11,9 @@ pub mod instance;
 pub mod instance_change;
 pub mod instance_type;
 pub mod network;
+pub mod retention;
 pub mod secret;
+pub mod snapshot;
 mod step;
 pub mod volume;
 

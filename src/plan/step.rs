@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::api::Name;
 
-use super::{forward, image, instance, instance_type, network, secret, volume};
+use super::{forward, image, instance, instance_type, network, secret, snapshot, volume};
 
 /// One idempotent change of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub enum Step {
     Network(network::Step),
     /// Of a volume.
     Volume(volume::Step),
+    /// Of a snapshot.
+    Snapshot(snapshot::Step),
     /// Of a secret.
     Secret(secret::Step),
     /// Of an instance type.
@@ -33,6 +35,7 @@ impl Step {
             Self::Image(step) => step.describe(),
             Self::Network(step) => step.describe(),
             Self::Volume(step) => step.describe(),
+            Self::Snapshot(step) => step.describe(),
             Self::Secret(step) => step.describe(),
             Self::InstanceType(step) => step.describe(),
             Self::Forward(step) => step.describe(),
@@ -47,6 +50,7 @@ impl Step {
             Self::Image(step) => step.equivalent(),
             Self::Network(step) => step.equivalent(name),
             Self::Volume(step) => step.equivalent(),
+            Self::Snapshot(step) => step.equivalent(),
             Self::Secret(_) | Self::InstanceType(_) => None,
             Self::Forward(step) => step.equivalent(),
         }
@@ -88,6 +92,8 @@ pub enum Outcome {
     Adopted,
     /// It is no longer kvmctl's own.
     Forgotten,
+    /// Its disks are as they were.
+    Restored,
 }
 
 impl Outcome {
@@ -119,6 +125,7 @@ impl fmt::Display for Outcome {
             Self::Annotated => "annotated",
             Self::Adopted => "adopted",
             Self::Forgotten => "forgotten",
+            Self::Restored => "restored",
         })
     }
 }

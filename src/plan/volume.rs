@@ -1,6 +1,6 @@
 //! Steps of volumes.
 
-use crate::api::{DiskFormat, ObjectKey, Preallocation, Quantity};
+use crate::api::{DiskFormat, Name, ObjectKey, Preallocation, Quantity};
 use crate::shell::shell_words;
 
 use super::instance::VolumeRef;
@@ -60,6 +60,15 @@ pub enum Source {
         /// Its length.
         bytes: u64,
     },
+    /// What a snapshot stored.
+    Stored {
+        /// The snapshot.
+        snapshot: Name,
+        /// Name of the disk in it.
+        disk: String,
+        /// The stored file.
+        file: VolumeRef,
+    },
     /// A copy.
     Copy {
         /// The original.
@@ -84,9 +93,15 @@ pub fn change(key: ObjectKey, resize: Option<Step>) -> ObjectPlan {
 
 /// Plans the deletion of a volume. The sidecar goes last, so that what is left of an interrupted
 /// deletion is still known for what it was.
-pub fn delete(key: ObjectKey, file: VolumeRef, rest: VolumeRef, sidecar: VolumeRef) -> ObjectPlan {
+pub fn delete(
+    key: ObjectKey,
+    file: VolumeRef,
+    rest: Vec<VolumeRef>,
+    sidecar: VolumeRef,
+) -> ObjectPlan {
+    let files = std::iter::once(file).chain(rest);
     let stages = vec![
-        vec![Step::Delete(file), Step::Delete(rest)],
+        files.map(Step::Delete).collect(),
         vec![Step::Delete(sidecar)],
         vec![Step::Forget],
     ];
@@ -146,6 +161,7 @@ impl NewVolume {
             Source::Empty => format!("create {name}{size}"),
             Source::File { .. } => format!("upload {name}{size}"),
             Source::Overlay { base, .. } => format!("create {name}{size} on {base}"),
+            Source::Stored { file, .. } => format!("unpack {} to {name}{size}", file.name),
             Source::Copy { volume, .. } => format!("copy {} to {name}{size}", volume.name),
         }
     }
@@ -154,7 +170,7 @@ impl NewVolume {
         let bytes = self.capacity.map_or(0, Quantity::bytes).to_string();
         let (pool, name, format) = (&self.volume.pool, &self.volume.name, self.format.as_str());
         let mut args = match &self.source {
-            Source::Copy { volume, .. } => {
+            Source::Stored { file: volume, .. } | Source::Copy { volume, .. } => {
                 vec!["vol-clone", &volume.name, name, "--pool", &volume.pool]
             }
             Source::File { .. } => vec!["vol-upload", name, "FILE", "--pool", pool],

@@ -17,6 +17,7 @@
 //! types/NAME.yaml             the user's own instance types
 //! images/NAME.yaml            what is known of cached images
 //! volumes/NAME.yaml           volumes: where each lies, in which format, what is wanted of it
+//! snapshots/NAME.yaml         snapshots: of what, when, in which files
 //! hosts/HOST-UUID.yaml        whether KVM really works there, per CPU
 //! ssh/                        our own SSH keys
 //! index.json                  what listings show: a cache, discarded when it does not parse
@@ -39,6 +40,7 @@ pub mod lock;
 mod open;
 mod records;
 mod shared;
+mod snapshot;
 mod values;
 mod version;
 mod volume;
@@ -61,9 +63,10 @@ pub use index::{ConsoleMark, Index, IndexRow, NicBrief, Updated, Verdict};
 pub use lock::{Holder, ObjectLock, StoreLock};
 pub use records::{
     Annotations, FileRecord, HostRecord, InstanceRecord, Intent, IntentOp, KvmVerdict, Labels,
-    LastApplied, NicRecord, SeedState, SlotTable, SlotUse,
+    LastApplied, NicRecord, SeedState, SlotTable, SlotUse, SwapRecord,
 };
 pub use shared::{group_id, make_shared};
+pub use snapshot::{SIDECAR, STORED, SnapshotDiskRecord, SnapshotRecord};
 pub use values::{SecretRecord, TypeRecord, is_built_in};
 pub use version::SCHEMA;
 pub use volume::VolumeRecord;

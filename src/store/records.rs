@@ -202,6 +202,12 @@ pub struct Intent {
     /// Volumes that an instance had, or was about to have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Name>,
+    /// Files that take the place of others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub swaps: Vec<SwapRecord>,
+    /// Instances that were stopped for it and are started at its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<Name>,
     /// Name of the step that was last begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
@@ -211,6 +217,19 @@ pub struct Intent {
     /// When deletion was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<Timestamp>,
+}
+
+/// A file that takes the place of another one in the same pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SwapRecord {
+    /// The file that is replaced.
+    pub disk: FileRecord,
+    /// Name of the new file.
+    pub new: String,
+    /// Name that the old file is kept under; it goes where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
 }
 
 impl Record for Intent {
@@ -237,6 +256,8 @@ impl Intent {
             ports: false,
             cidr: None,
             volumes: Vec::new(),
+            swaps: Vec::new(),
+            restart: Vec::new(),
             step: None,
             message: None,
             deletion_timestamp: (op == IntentOp::Delete).then_some(now),

@@ -111,7 +111,7 @@ impl Ctx {
         }
     }
 
-    fn print_applied(&self, applied: &Applied, dry_run: DryRun) -> Result<()> {
+    pub(crate) fn print_applied(&self, applied: &Applied, dry_run: DryRun) -> Result<()> {
         self.print_notes(applied);
         if self.explains(dry_run) {
             let outcome = format!("{} {} (server dry run)", applied.key, applied.outcome);
@@ -144,7 +144,7 @@ impl Ctx {
     }
 
     /// Begins the shell script that an explanation is.
-    fn begin_explanation(&self, dry_run: DryRun) -> Result<()> {
+    pub(crate) fn begin_explanation(&self, dry_run: DryRun) -> Result<()> {
         if !self.explains(dry_run) {
             return Ok(());
         }

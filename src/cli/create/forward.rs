@@ -82,7 +82,7 @@ impl MoreArgs {
     }
 }
 
-fn labels(given: &[String]) -> Result<BTreeMap<LabelKey, LabelValue>> {
+pub(super) fn labels(given: &[String]) -> Result<BTreeMap<LabelKey, LabelValue>> {
     let wrong = |e: crate::api::InvalidName| Error::usage(format!("--label: {e}"));
     given
         .iter()

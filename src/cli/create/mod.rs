@@ -7,6 +7,7 @@ pub(crate) mod instance;
 mod instance_type;
 mod network;
 mod secret;
+mod snapshot;
 pub(crate) mod volume;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -16,6 +17,7 @@ use self::instance::InstanceArgs;
 use self::instance_type::InstanceTypeArgs;
 use self::network::NetworkArgs;
 use self::secret::SecretArgs;
+use self::snapshot::SnapshotArgs;
 use self::volume::VolumeArgs;
 use super::args::{DryRunArgs, FileArgs, WaitArgs};
 use super::context::Ctx;
@@ -48,6 +50,7 @@ const CREATABLE: &[Kind] = &[
     Kind::Volume,
     Kind::Secret,
     Kind::InstanceType,
+    Kind::Snapshot,
     Kind::PortForward,
 ];
 
@@ -71,6 +74,7 @@ pub(crate) fn augment_noun(command: Command, kind: Kind) -> Command {
         // Nothing else becomes ready.
         Kind::Instance => WaitArgs::augment_args(InstanceArgs::augment_args(command)),
         Kind::Volume => VolumeArgs::augment_args(command),
+        Kind::Snapshot => SnapshotArgs::augment_args(command),
         Kind::Secret => SecretArgs::augment_args(command),
         Kind::InstanceType => InstanceTypeArgs::augment_args(command),
         Kind::PortForward => ForwardArgs::augment_args(command),
@@ -145,6 +149,7 @@ fn from_flags(kind: Kind, matches: &ArgMatches) -> Result<Vec<Object>> {
             Ok(objects)
         }
         Kind::Volume => Ok(vec![parse::<VolumeArgs>(matches)?.object().into()]),
+        Kind::Snapshot => Ok(vec![parse::<SnapshotArgs>(matches)?.object()?.into()]),
         Kind::Secret => Ok(vec![parse::<SecretArgs>(matches)?.object()?.into()]),
         Kind::InstanceType => Ok(vec![parse::<InstanceTypeArgs>(matches)?.object().into()]),
         Kind::PortForward => Ok(vec![parse::<ForwardArgs>(matches)?.object()?.into()]),

@@ -14,7 +14,7 @@ pub(crate) struct VolumeArgs {
     #[arg(value_name = "NAME")]
     name: Name,
     /// Size that a guest sees, as 100G; that of the source when it has one
-    #[arg(long, value_name = "SIZE", required_unless_present_any = ["from_volume", "from_image"])]
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["from_volume", "from_image", "from_snapshot"])]
     size: Option<Quantity>,
     /// qcow2 or raw
     #[arg(long, value_name = "FORMAT", value_parser = disk_format)]
@@ -26,21 +26,29 @@ pub(crate) struct VolumeArgs {
     #[arg(long, value_name = "WHAT")]
     preallocation: Option<Preallocation>,
     /// Begin as a copy of this volume
-    #[arg(long, value_name = "VOLUME", conflicts_with = "from_image")]
+    #[arg(long, value_name = "VOLUME", conflicts_with_all = ["from_image", "from_snapshot"])]
     from_volume: Option<Name>,
     /// Begin as an overlay of this image
     #[arg(long, value_name = "IMAGE")]
     from_image: Option<String>,
+    /// Begin as what this snapshot holds
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "from_image")]
+    from_snapshot: Option<Name>,
+    /// Which disk of the snapshot, where it has several: root or the name of a volume
+    #[arg(long, value_name = "DISK", requires = "from_snapshot")]
+    disk: Option<String>,
 }
 
 impl VolumeArgs {
     /// Builds the Volume that the flags describe.
     pub(crate) fn object(&self) -> Volume {
-        let from = (self.from_volume.clone(), self.from_image.clone());
-        let source = match from {
-            (None, None) => None,
-            (volume, image) => Some(VolumeSource { volume, image }),
+        let from = VolumeSource {
+            volume: self.from_volume.clone(),
+            image: self.from_image.clone(),
+            snapshot: self.from_snapshot.clone(),
+            disk: self.disk.clone(),
         };
+        let source = (from != VolumeSource::default()).then_some(from);
         volume(
             self.name.clone(),
             VolumeSpec {

@@ -93,6 +93,8 @@ pub(super) fn delete_locked(
     if let Some(domain) = &found.domain {
         plan.notes.extend(disks::kept(world, domain, &facts.files)?);
     }
+    plan.notes
+        .extend(super::super::snapshots::that_stay(world, key)?);
     let applied = Applied {
         key: key.clone(),
         outcome: plan.outcome,

@@ -20,6 +20,7 @@ use crate::store::{InstanceRecord, Intent, NicRecord, STORE_WAIT, SeedState, Slo
 use super::super::executor::Worker;
 use super::super::forwards;
 use super::super::power;
+use super::super::snapshots;
 
 /// What a creation needs beyond the identity.
 #[derive(Debug)]
@@ -259,11 +260,13 @@ impl<'w> InstanceWorker<'w> {
 
     fn start(&self) -> Result<()> {
         let domain = self.required()?;
+        snapshots::finish_swaps(self.world, &crate::api::Silent)?;
         match domain.start() {
             Ok(()) => {}
             Err(e) if e.is_not_now() && domain.state()?.is_active() => {}
             Err(e) => return Err(e.into()),
         }
+        snapshots::drop_kept(self.world, &domain)?;
         forwards::started(self.world, self.uid)
     }
 

@@ -7,7 +7,7 @@ use super::settle::event;
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::engine::batch::{Batch, run_all};
 use crate::engine::options::{Applied, DeleteOptions, DryRun, WIDTH};
-use crate::engine::{forwards, images, instances, networks, owned, volumes};
+use crate::engine::{forwards, images, instances, networks, owned, snapshots, volumes};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::{self, Outcome, Step};
@@ -73,6 +73,9 @@ fn delete_one(
     if key.kind == Kind::Volume {
         return volumes::delete(world, key, options, reporter);
     }
+    if key.kind == Kind::Snapshot {
+        return snapshots::delete(world, key, options, reporter);
+    }
     if key.kind == Kind::PortForward {
         return forwards::delete(world, key, options, reporter);
     }
@@ -90,9 +93,12 @@ fn delete_one(
     let step = match key.kind {
         Kind::Secret => Step::Secret(plan::secret::Step::Remove),
         Kind::InstanceType => Step::InstanceType(plan::instance_type::Step::Remove),
-        Kind::Image | Kind::Network | Kind::Volume | Kind::Instance | Kind::PortForward => {
-            Step::Image(plan::image::Step::Record)
-        }
+        Kind::Image
+        | Kind::Network
+        | Kind::Volume
+        | Kind::Instance
+        | Kind::Snapshot
+        | Kind::PortForward => Step::Image(plan::image::Step::Record),
     };
     if options.dry_run == DryRun::None {
         match key.kind {

@@ -120,6 +120,7 @@ fn bare(mut object: Object) -> Object {
     match &mut object {
         Object::Image(image) => image.status = None,
         Object::Volume(volume) => volume.status = None,
+        Object::Snapshot(snapshot) => snapshot.status = None,
         _ => {}
     }
     object

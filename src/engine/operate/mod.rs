@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 use super::batch::{Batch, run_all};
 use super::options::{Applied, ApplyOptions, DryRun, WIDTH};
-use super::{forwards, instances, networks, owned, references, volumes};
+use super::{forwards, instances, networks, owned, references, snapshots, volumes};
 use crate::api::{Kind, Object, ObjectKey, Reporter};
 use crate::error::Result;
 use crate::observe::World;
@@ -69,7 +69,7 @@ pub fn apply(
 const fn touches_networks(kind: Kind) -> bool {
     !matches!(
         kind,
-        Kind::Secret | Kind::InstanceType | Kind::Image | Kind::Volume
+        Kind::Secret | Kind::InstanceType | Kind::Image | Kind::Volume | Kind::Snapshot
     )
 }
 
@@ -83,6 +83,7 @@ fn apply_one(
         Object::Instance(instance) => instances::apply(world, instance, options, reporter),
         Object::Secret(wanted) => secret::apply_secret(world, wanted, options),
         Object::Volume(wanted) => volumes::apply(world, wanted, options, reporter),
+        Object::Snapshot(wanted) => snapshots::apply(world, wanted, options, reporter),
         Object::InstanceType(wanted) => instance_type::apply_type(world, wanted, options),
         Object::Image(wanted) => image::apply_image(world, wanted, options, reporter),
         Object::PortForward(wanted) => forwards::apply(world, wanted, options, reporter),

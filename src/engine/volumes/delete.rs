@@ -25,7 +25,8 @@ pub(crate) fn delete(
     if options.dry_run != DryRun::None {
         let record = found(world, key)?;
         refuse_used(world, key, &record)?;
-        return Ok(told(&plan(key, &record), Vec::new()));
+        let stay = super::super::snapshots::that_stay(world, key)?;
+        return Ok(told(&plan(key, &record), stay));
     }
     let _object = world
         .store()?
@@ -51,7 +52,7 @@ pub(super) fn delete_locked(
         "Deleted",
         "the volume and its data are gone",
     );
-    Ok(told(&plan, Vec::new()))
+    Ok(told(&plan, super::super::snapshots::that_stay(world, key)?))
 }
 
 fn plan(key: &ObjectKey, record: &VolumeRecord) -> crate::plan::ObjectPlan {
@@ -59,8 +60,12 @@ fn plan(key: &ObjectKey, record: &VolumeRecord) -> crate::plan::ObjectPlan {
         pool: record.file.pool.clone(),
         name: record.copy_for_export(),
     };
+    let kept = VolumeRef {
+        pool: record.file.pool.clone(),
+        name: super::super::snapshots::kept_name(&record.file.volume),
+    };
     let (file, sidecar) = (volume_ref(&record.file), sidecar_ref(record));
-    plan_volume::delete(key.clone(), file, copy, sidecar)
+    plan_volume::delete(key.clone(), file, vec![copy, kept], sidecar)
 }
 
 fn found(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {
@@ -154,7 +159,11 @@ fn wanted_by(store: &Store, record: &VolumeRecord) -> Result<Vec<String>> {
     Ok(asking.map(|i| i.name.to_string()).collect())
 }
 
-fn refuse_base(world: &World, key: &ObjectKey, path: &str) -> Result<()> {
+/// Refuses what would change a file that another volume stands on.
+///
+/// # Errors
+/// A conflict that names those.
+pub(in crate::engine) fn refuse_base(world: &World, key: &ObjectKey, path: &str) -> Result<()> {
     let mut users = Vec::new();
     for pool in world.host()?.pools()? {
         if !pool.is_active()? {

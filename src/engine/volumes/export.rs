@@ -40,12 +40,6 @@ pub fn export(
     request: &ExportRequest,
     reporter: &dyn Reporter,
 ) -> Result<()> {
-    let format = match (request.format, request.compress) {
-        (Some(DiskFormat::Raw), true) => {
-            return Err(Error::usage("--compress goes with format qcow2"));
-        }
-        (format, compress) => format.or(compress.then_some(DiskFormat::Qcow2)),
-    };
     let _object = world
         .store()?
         .lock_object(Kind::Volume, key.name.as_str(), OBJECT_WAIT)?;
@@ -60,6 +54,26 @@ pub fn export(
         .hint(format!("kvmctl instances stop {domain}"))
         .hint(format!("kvmctl volumes detach {} {domain}", key.name)));
     }
+    export_file(world, key, &record, request, reporter)
+}
+
+/// Writes a file of a pool, with what stands behind it, to a file of the caller's. Nobody writes to it.
+///
+/// # Errors
+/// Usage for a file that is there.
+pub(in crate::engine) fn export_file(
+    world: &World,
+    key: &ObjectKey,
+    record: &VolumeRecord,
+    request: &ExportRequest,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    let format = match (request.format, request.compress) {
+        (Some(DiskFormat::Raw), true) => {
+            return Err(Error::usage("--compress goes with format qcow2"));
+        }
+        (format, compress) => format.or(compress.then_some(DiskFormat::Qcow2)),
+    };
     if request.file.exists() && !request.overwrite {
         let file = request.file.display();
         return Err(Error::usage(format!("{file} exists")).hint("--overwrite replaces it"));
@@ -67,7 +81,7 @@ pub fn export(
     let pool = world.host()?.pool(&record.file.pool)?;
     let exporting = Exporting {
         pool: &pool,
-        record: &record,
+        record,
         key,
         reporter,
     };

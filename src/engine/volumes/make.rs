@@ -1,6 +1,8 @@
 //! What a new volume comes to: where it lies, what it begins as, whether there is room.
 
-use crate::api::{DiskFormat, ObjectKey, Preallocation, Quantity, Uid, VolumeSource, VolumeSpec};
+use crate::api::{
+    DiskFormat, Kind, Name, ObjectKey, Preallocation, Quantity, Uid, VolumeSource, VolumeSpec,
+};
 use crate::error::{Error, Result};
 use crate::libvirt::Pool;
 use crate::observe::World;
@@ -25,9 +27,18 @@ pub(super) struct Made {
 pub(super) fn prepare(world: &World, key: &ObjectKey, spec: &VolumeSpec, uid: Uid) -> Result<Made> {
     let pool_name = spec.pool.as_ref().unwrap_or(&world.settings().pool);
     let pool = pool(world, pool_name)?;
-    let format = spec.format.unwrap_or(DiskFormat::Qcow2);
+    let mut format = spec.format.unwrap_or(DiskFormat::Qcow2);
     let (source, least) = match &spec.source {
         None => (Source::Empty, None),
+        Some(VolumeSource {
+            snapshot: Some(snapshot),
+            disk,
+            ..
+        }) => {
+            let stored = stored(world, snapshot, disk.as_deref())?;
+            format = spec.format.unwrap_or(stored.format);
+            stored.source
+        }
         Some(from) => source(world, from, format)?,
     };
     if let (Some(least), Some(size)) = (least, spec.size)
@@ -59,7 +70,7 @@ pub(super) fn prepare(world: &World, key: &ObjectKey, spec: &VolumeSpec, uid: Ui
 ///
 /// # Errors
 /// Usage with the candidates; a conflict for one that is not active.
-pub(super) fn pool(world: &World, name: &str) -> Result<Pool> {
+pub(in crate::engine) fn pool(world: &World, name: &str) -> Result<Pool> {
     let host = world.host()?;
     let pool = match host.pool(name) {
         Ok(pool) => pool,
@@ -136,8 +147,32 @@ fn source(
             let format = base_format;
             Ok((Source::Overlay { base, format }, size))
         }
-        (None, None) => Err(Error::usage("spec.source: names one of volume and image")),
+        (None, None) => Err(Error::usage(
+            "spec.source: names one of volume, image and snapshot",
+        )),
     }
+}
+
+/// A disk of a snapshot.
+struct Stored {
+    source: (Source, Option<Quantity>),
+    format: DiskFormat,
+}
+
+fn stored(world: &World, name: &Name, disk: Option<&str>) -> Result<Stored> {
+    let key = ObjectKey::new(Kind::Snapshot, name.clone());
+    let record = super::super::snapshots::whole(world, &key)?;
+    super::super::snapshots::refuse_memory(&key, &record)?;
+    let disk = super::super::snapshots::choose(&key, &record, disk)?;
+    let source = Source::Stored {
+        snapshot: name.clone(),
+        disk: disk.name.clone(),
+        file: super::volume_ref(&disk.file),
+    };
+    Ok(Stored {
+        source: (source, disk.virtual_size),
+        format: disk.format,
+    })
 }
 
 /// Checks that what is taken at once is there, and says when more is promised than there is.

@@ -14,9 +14,13 @@ mod worker;
 
 pub(super) use apply::apply;
 pub(super) use delete::delete;
+pub(super) use delete::refuse_base;
+pub(super) use export::export_file;
 pub use export::{ExportRequest, export};
 pub use import::{ImportRequest, import};
+pub(super) use make::pool;
 pub use resize::resize;
+pub(super) use resize::settle_size;
 
 use crate::api::{Kind, Name, ObjectKey, Reporter};
 use crate::error::{Error, Result};

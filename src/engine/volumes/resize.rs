@@ -161,3 +161,22 @@ pub(super) fn finish_locked(world: &World, key: &ObjectKey, reporter: &dyn Repor
     let worker = VolumeWorker::new(world, record, key, reporter);
     Ok(execute(&plan, &worker, reporter)?)
 }
+
+/// Lets the record of a volume say the size that it was given by a restore.
+///
+/// # Errors
+/// What libvirt or the store refuses.
+pub(in crate::engine) fn settle_size(
+    world: &World,
+    record: &VolumeRecord,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    let key = ObjectKey::new(Kind::Volume, record.name.clone());
+    let has = world.volume(&record.name)?.status.and_then(|s| s.capacity);
+    if record.spec.size.is_none() || has.is_none() || record.spec.size == has {
+        return Ok(());
+    }
+    let mut record = record.clone();
+    record.spec.size = has;
+    VolumeWorker::new(world, record, &key, reporter).record()
+}

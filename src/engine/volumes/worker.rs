@@ -3,16 +3,19 @@
 
 use std::sync::Mutex;
 
-use crate::api::{DiskFormat, ObjectKey, Preallocation, Quantity, Reporter};
+use crate::api::{DiskFormat, Kind, Name, ObjectKey, Preallocation, Quantity, Reporter};
 use crate::engine::Interrupt;
+use crate::engine::disk_files::{self, Folder, Told};
 use crate::engine::executor::Worker;
+use crate::engine::snapshots;
 use crate::error::{Error, Result};
 use crate::image::Staged;
 use crate::libvirt::xml::volume::VolumeXml;
-use crate::libvirt::{LibvirtError, Pool, Volume};
+use crate::libvirt::{Pool, Volume};
 use crate::observe::World;
 use crate::plan::Step as AnyStep;
 use crate::plan::instance::VolumeRef;
+use crate::plan::snapshot::Unpack;
 use crate::plan::volume::{NewVolume, Source, Step};
 use crate::store::{Intent, STORE_WAIT, VolumeRecord};
 
@@ -91,6 +94,11 @@ impl<'w> VolumeWorker<'w> {
                 pool.refresh()?;
                 self.grow_to(&made, new.format, capacity)
             }
+            Source::Stored {
+                snapshot,
+                disk,
+                file,
+            } => self.unpack(&pool, new, snapshot, disk, file),
             Source::Copy { volume, format } => {
                 let made = self.copy(&pool, new, volume, *format)?;
                 self.grow_to(&made, new.format, capacity)
@@ -254,15 +262,40 @@ impl<'w> VolumeWorker<'w> {
         Ok(volume.shrink(bytes)?)
     }
 
-    fn delete(&self, volume: &VolumeRef) -> Result<()> {
-        let pool = match self.world.host()?.pool(&volume.pool) {
-            Ok(pool) => pool,
-            Err(e) => return absent_is_fine(Err(e)),
+    /// Unpacks what a snapshot stored, after it was found to be what was stored.
+    fn unpack(
+        &self,
+        pool: &Pool,
+        new: &NewVolume,
+        snapshot: &Name,
+        disk: &str,
+        file: &VolumeRef,
+    ) -> Result<()> {
+        let key = ObjectKey::new(Kind::Snapshot, snapshot.clone());
+        let record = snapshots::whole(self.world, &key)?;
+        snapshots::stored_disk(self.world, &self.key, &record, disk, self.reporter)?;
+        let folder = Folder::open(self.world, &new.volume.pool)?;
+        let from = Folder::open(self.world, &file.pool)?.at(&file.name)?;
+        let unpack = Unpack {
+            name: disk.to_owned(),
+            from: file.clone(),
+            to: new.volume.clone(),
+            format: new.format,
+            least: new.capacity,
         };
-        match pool.find_volume(&volume.name)? {
-            Some(found) => absent_is_fine(found.delete()),
-            None => Ok(()),
-        }
+        let label = format!("restoring {disk}");
+        let told = Told {
+            key: &self.key,
+            label: &label,
+            reporter: self.reporter,
+        };
+        snapshots::unpack(&folder, &from, &unpack, &told)?;
+        Ok(pool.refresh()?)
+    }
+
+    /// Deletes a file; one that was cut off may be unknown to libvirt.
+    fn delete(&self, volume: &VolumeRef) -> Result<()> {
+        disk_files::delete(self.world, volume)
     }
 
     /// Writes the sidecar and the record, then ends the intent.
@@ -325,11 +358,4 @@ impl Worker for VolumeWorker<'_> {
 
 fn size_of(definition: &VolumeXml) -> u64 {
     definition.capacity.in_bytes("bytes").unwrap_or(0)
-}
-
-fn absent_is_fine(result: std::result::Result<(), LibvirtError>) -> Result<()> {
-    match result {
-        Err(e) if !e.is_not_found() => Err(e.into()),
-        _ => Ok(()),
-    }
 }

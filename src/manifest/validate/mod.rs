@@ -9,6 +9,7 @@ mod instance;
 mod meta;
 mod network;
 mod others;
+mod snapshot;
 mod text;
 mod volume;
 
@@ -44,6 +45,7 @@ pub fn check(object: &Object, purpose: Purpose) -> Vec<Problem> {
         Object::Image(image) => others::image(&image.spec, &mut problems),
         Object::Network(network) => network::check(&network.spec, &mut problems),
         Object::Volume(volume) => volume::check(&volume.spec, &mut problems),
+        Object::Snapshot(snapshot) => snapshot::check(&snapshot.spec, &mut problems),
         Object::InstanceType(t) => others::instance_type(&t.spec, &mut problems),
         Object::Secret(secret) => others::secret(secret, purpose, &mut problems),
         Object::PortForward(forward) => forward::check(&forward.spec, &mut problems),

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use super::others::disk;
-use crate::api::{CacheMode, DiskFormat, IoMode, Preallocation, VolumeAttachment, VolumeSpec};
+use crate::api::{
+    CacheMode, DiskFormat, IoMode, Preallocation, VolumeAttachment, VolumeSource, VolumeSpec,
+};
 use crate::manifest::origin::Problem;
 use crate::manifest::path::FieldPath;
 
@@ -24,11 +26,8 @@ pub(super) fn check(spec: &VolumeSpec, problems: &mut Vec<Problem>) {
             let problem = Problem::of_value(FieldPath::of("spec.size"), "not set");
             problems.push(problem.help("write a size, as 10Gi"));
         }
-        (Some(source), _) if source.volume.is_some() == source.image.is_some() => {
-            let rule = "names one of volume and image";
-            problems.push(Problem::of_value(FieldPath::of("spec.source"), rule));
-        }
-        _ => {}
+        (Some(source), _) => origin(source, problems),
+        (None, Some(_)) => {}
     }
     if let Some(pool) = &spec.pool
         && !is_pool(pool)
@@ -37,6 +36,22 @@ pub(super) fn check(spec: &VolumeSpec, problems: &mut Vec<Problem>) {
         problems.push(Problem::of_value(FieldPath::of("spec.pool"), rule));
     }
     preallocation(spec, problems);
+}
+
+fn origin(source: &VolumeSource, problems: &mut Vec<Problem>) {
+    let named = [
+        source.volume.is_some(),
+        source.image.is_some(),
+        source.snapshot.is_some(),
+    ];
+    if named.iter().filter(|n| **n).count() != 1 {
+        let rule = "names one of volume, image and snapshot";
+        problems.push(Problem::of_value(FieldPath::of("spec.source"), rule));
+    }
+    if source.disk.is_some() && source.snapshot.is_none() {
+        let rule = "goes with snapshot";
+        problems.push(Problem::of_value(FieldPath::of("spec.source.disk"), rule));
+    }
 }
 
 fn is_pool(name: &str) -> bool {

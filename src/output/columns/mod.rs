@@ -9,6 +9,7 @@ mod instance;
 mod instance_type;
 mod network;
 mod secret;
+mod snapshot;
 mod volume;
 
 use super::escape;
@@ -72,6 +73,7 @@ pub fn titles(kind: Kind, width: Width) -> Vec<&'static str> {
         Kind::Image => titles_of(image::COLUMNS, width),
         Kind::Network => titles_of(network::COLUMNS, width),
         Kind::Volume => titles_of(volume::COLUMNS, width),
+        Kind::Snapshot => titles_of(snapshot::COLUMNS, width),
         Kind::InstanceType => titles_of(instance_type::COLUMNS, width),
         Kind::Secret => titles_of(secret::COLUMNS, width),
         Kind::PortForward => titles_of(forward::COLUMNS, width),
@@ -85,6 +87,7 @@ pub fn cells(object: &Object, width: Width, ctx: Ctx) -> Vec<Cell> {
         Object::Image(o) => cells_of(image::COLUMNS, &**o, width, ctx),
         Object::Network(o) => cells_of(network::COLUMNS, &**o, width, ctx),
         Object::Volume(o) => cells_of(volume::COLUMNS, &**o, width, ctx),
+        Object::Snapshot(o) => cells_of(snapshot::COLUMNS, &**o, width, ctx),
         Object::InstanceType(o) => cells_of(instance_type::COLUMNS, &**o, width, ctx),
         Object::Secret(o) => cells_of(secret::COLUMNS, &**o, width, ctx),
         Object::PortForward(o) => cells_of(forward::COLUMNS, &**o, width, ctx),
@@ -158,6 +161,7 @@ mod tests {
             samples::image("debian-12").into(),
             samples::network("blue").into(),
             samples::volume("data").into(),
+            samples::snapshot("backup").into(),
             samples::instance_type("t2.micro").into(),
             samples::secret("db"),
             samples::forward("web-8080").into(),

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::Ctx;
 use crate::api::{
-    Image, Instance, InstanceType, Network, Object, PortForward, Secret, Timestamp, Volume,
+    Image, Instance, InstanceType, Network, Object, PortForward, Secret, Snapshot, Timestamp,
+    Volume,
 };
 
 pub(in crate::output) const PASSWORD: &str = "hunter2-do-not-print";
@@ -142,6 +143,44 @@ pub(in crate::output) fn volume(name: &str) -> Volume {
             "attachedTo": [
                 {"domain": "web", "managed": true, "running": true, "target": "vdb"},
             ],
+        },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+pub(in crate::output) fn snapshot(name: &str) -> Snapshot {
+    let value = json!({
+        "apiVersion": "kvmctl/v1",
+        "kind": "Snapshot",
+        "metadata": {
+            "name": name,
+            "uid": "1a2b3c4d-5e6f-4000-8000-000000000003",
+            "creationTimestamp": "2024-05-01T10:00:00Z",
+        },
+        "spec": {"instance": "web", "description": "before the upgrade"},
+        "status": {
+            "phase": "Ready",
+            "managed": true,
+            "source": {
+                "kind": "Instance", "name": "web",
+                "uid": "1a2b3c4d-5e6f-4000-8000-000000000001",
+            },
+            "takenAt": "2024-05-01T10:00:01Z",
+            "consistency": "filesystem",
+            "running": true,
+            "frozenMs": 74,
+            "memory": false,
+            "virtualSize": "100Gi",
+            "storedSize": "3Gi",
+            "qemuVersion": "10.0.2",
+            "disks": [{
+                "name": "root", "target": "vda", "format": "qcow2",
+                "virtualSize": "100Gi", "storedSize": "3Gi", "sha256": "ab12",
+                "incremental": false, "pool": "default",
+                "file": "backup.1a2b3c4d.root.snap.qcow2",
+                "path": "/pool/backup.1a2b3c4d.root.snap.qcow2",
+            }],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Taken"}],
         },
     });
     serde_json::from_value(value).unwrap()

@@ -7,6 +7,7 @@ mod instance;
 mod instance_type;
 mod network;
 mod secret;
+mod snapshot;
 mod volume;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ pub fn render(described: &Described, now: Timestamp, paint: Paint) -> String {
         Object::Image(o) => image::body(&mut doc, o, described),
         Object::Network(o) => network::body(&mut doc, o, now),
         Object::Volume(o) => volume::body(&mut doc, o),
+        Object::Snapshot(o) => snapshot::body(&mut doc, o),
         Object::InstanceType(o) => instance_type::body(&mut doc, o),
         Object::Secret(o) => secret::body(&mut doc, o),
         Object::PortForward(o) => forward::body(&mut doc, o),

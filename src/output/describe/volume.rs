@@ -29,7 +29,11 @@ pub(super) fn body(doc: &mut Doc, o: &Volume) {
 
 fn source(source: &VolumeSource) -> Option<String> {
     let volume = source.volume.as_ref().map(|v| format!("volume/{v}"));
-    volume.or_else(|| source.image.as_ref().map(|i| format!("image/{i}")))
+    let disk = source.disk.iter().map(|d| format!(", disk {d}"));
+    let snapshot = source.snapshot.as_ref();
+    let snapshot = snapshot.map(|s| format!("snapshot/{s}{}", disk.collect::<String>()));
+    let image = source.image.as_ref().map(|i| format!("image/{i}"));
+    volume.or(image).or(snapshot)
 }
 
 fn line(at: &VolumeUse) -> String {

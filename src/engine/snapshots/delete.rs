@@ -1,0 +1,157 @@
+//! Deletes a snapshot that no other stands on.
+
+use super::super::executor::execute;
+use super::super::options::{Applied, DeleteOptions, DryRun};
+use super::apply::told;
+use super::worker::SnapshotWorker;
+use super::{files_of, intent_of, lock, note, record_of, volume_ref};
+use crate::api::{Kind, ObjectKey, Reporter, SnapshotSource, Timestamp};
+use crate::error::{Error, Result};
+use crate::observe::World;
+use crate::plan::ObjectPlan;
+use crate::plan::snapshot as plan_snapshot;
+use crate::store::{FileRecord, Intent, IntentOp, STORE_WAIT, SnapshotRecord};
+
+/// Deletes a snapshot.
+///
+/// # Errors
+/// `NotFound`; a conflict that names what stands on it.
+pub(crate) fn delete(
+    world: &World,
+    key: &ObjectKey,
+    options: &DeleteOptions,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    if options.dry_run != DryRun::None {
+        let (record, files) = found(world, key)?;
+        if let Some(record) = &record {
+            refuse_used(world, key, record)?;
+        }
+        return Ok(told(&plan(key, &files), Vec::new()));
+    }
+    let _object = lock(world, key)?;
+    delete_locked(world, key, reporter)
+}
+
+/// As [`delete`], for a caller that has locked the snapshot already.
+pub(super) fn delete_locked(
+    world: &World,
+    key: &ObjectKey,
+    reporter: &dyn Reporter,
+) -> Result<Applied> {
+    if intent_of(world, &key.name)?.is_some_and(|i| i.op == IntentOp::Update) {
+        // A restore from it goes to its end or back before it goes itself.
+        super::finish_update(world, key, reporter)?;
+    }
+    let (record, files) = found(world, key)?;
+    let record = match record {
+        Some(record) => record,
+        None => rest(world, key)?,
+    };
+    refuse_used(world, key, &record)?;
+    refuse_inactive(world, key, &files)?;
+    begin(world, &record, &files)?;
+    let plan = plan(key, &files);
+    let worker = SnapshotWorker::new(world, record.clone(), key, reporter);
+    execute(&plan, &worker, reporter)?;
+    note(world, &record, "Deleted", "the snapshot is gone");
+    Ok(told(&plan, Vec::new()))
+}
+
+/// Plans it; the sidecar is the last of the files.
+fn plan(key: &ObjectKey, files: &[FileRecord]) -> ObjectPlan {
+    let mut files: Vec<_> = files.iter().map(volume_ref).collect();
+    let sidecar = files.pop();
+    plan_snapshot::delete(key.clone(), None, files, sidecar)
+}
+
+/// Finds the record and the files, of which a killed run may have left only the intent.
+fn found(world: &World, key: &ObjectKey) -> Result<(Option<SnapshotRecord>, Vec<FileRecord>)> {
+    if let Some(record) = record_of(world, &key.name)? {
+        let files = files_of(&record);
+        return Ok((Some(record), files));
+    }
+    if let Some(intent) = intent_of(world, &key.name)? {
+        return Ok((None, intent.files));
+    }
+    // Says that it is not found.
+    world.snapshot(&key.name)?;
+    Err(Error::not_found(format!("{key} not found")))
+}
+
+/// A record for what has none any more.
+fn rest(world: &World, key: &ObjectKey) -> Result<SnapshotRecord> {
+    let intent =
+        intent_of(world, &key.name)?.ok_or_else(|| Error::not_found(format!("{key} not found")))?;
+    Ok(SnapshotRecord {
+        name: intent.name.clone(),
+        uid: intent.uid,
+        labels: Default::default(),
+        annotations: Default::default(),
+        generation: 1,
+        created: Timestamp::now(),
+        spec: Default::default(),
+        source: SnapshotSource {
+            kind: Kind::Volume,
+            name: intent.name,
+            uid: intent.uid,
+        },
+        taken: None,
+        consistency: None,
+        running: false,
+        parent: None,
+        qemu_version: None,
+        frozen_ms: None,
+        checkpoint: None,
+        disks: Vec::new(),
+    })
+}
+
+/// What another snapshot stands on stays.
+fn refuse_used(world: &World, key: &ObjectKey, record: &SnapshotRecord) -> Result<()> {
+    let all: Vec<SnapshotRecord> = world.store_for_reading()?.all()?;
+    let children: Vec<String> = all
+        .iter()
+        .filter(|r| r.parent == Some(record.uid))
+        .map(|r| format!("snapshot/{}", r.name))
+        .collect();
+    match children.is_empty() {
+        true => Ok(()),
+        false => Err(
+            Error::conflict(format!("{key} is what {} stands on", children.join(", ")))
+                .hint(format!("kvmctl delete {}", children.join(" "))),
+        ),
+    }
+}
+
+fn refuse_inactive(world: &World, key: &ObjectKey, files: &[FileRecord]) -> Result<()> {
+    for file in files {
+        match world.host()?.pool(&file.pool) {
+            Ok(pool) if pool.is_active()? => {}
+            Ok(_) => {
+                return Err(Error::conflict(format!(
+                    "storage pool {:?}, in which {key} lies, is not active",
+                    file.pool
+                ))
+                .hint(format!("virsh pool-start {}", file.pool)));
+            }
+            // With the pool everything in it is gone.
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+fn begin(world: &World, record: &SnapshotRecord, files: &[FileRecord]) -> Result<()> {
+    let store = world.store()?;
+    let _lock = store.lock(STORE_WAIT)?;
+    let mut intent = Intent::new(
+        IntentOp::Delete,
+        Kind::Snapshot,
+        record.name.clone(),
+        record.uid,
+    );
+    intent.files = files.to_vec();
+    Ok(store.put(&intent)?)
+}
