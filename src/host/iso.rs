@@ -1,17 +1,16 @@
 //! Makes seed media: ISO 9660 with Joliet and Rock Ridge names.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::cloudinit::iso_read;
 
 use super::command::{HostError, Tool};
+use super::workshop::Workshop;
 
 /// A seed takes milliseconds; a tool that needs longer than this will not come to an end.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -70,7 +69,7 @@ impl IsoMaker {
         files: &BTreeMap<String, Vec<u8>>,
         label: &str,
     ) -> Result<Vec<u8>, HostError> {
-        let dir = Workshop::new().map_err(|e| self.io(e))?;
+        let dir = workshop().map_err(|e| self.io(e))?;
         let out = dir.path().join("seed.iso");
         self.make(files, label, &out)?;
         let image = std::fs::read(&out).map_err(|e| self.io(e))?;
@@ -93,7 +92,7 @@ impl IsoMaker {
         label: &str,
         out: &Path,
     ) -> Result<(), HostError> {
-        let dir = Workshop::new().map_err(|e| self.io(e))?;
+        let dir = workshop().map_err(|e| self.io(e))?;
         for (name, bytes) in files {
             create_private(&dir.path().join(name), bytes).map_err(|e| self.io(e))?;
         }
@@ -129,62 +128,16 @@ impl IsoMaker {
     }
 }
 
-/// What the names of our temporary directories begin with.
+/// What the names of our temporary directories begin with: they hold the secrets of a seed.
 const WORKSHOP: &str = "kvmctl-seed.";
 
-/// A directory of a random name, 0700, that is removed with all that is in it; held locked, so that
-/// the one of a killed process, which holds the secrets of a seed, can be told and removed.
-struct Workshop {
-    dir: tempfile::TempDir,
-    _lock: File,
-}
-
-impl Workshop {
-    fn new() -> std::io::Result<Self> {
-        loop {
-            let dir = tempfile::Builder::new().prefix(WORKSHOP).tempdir()?;
-            // A sweeper may take it for abandoned before we have locked it.
-            if let Ok(lock) = File::open(dir.path()) {
-                flock(&lock, FlockOperation::LockShared)?;
-                if dir.path().exists() {
-                    return Ok(Self { dir, _lock: lock });
-                }
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
+fn workshop() -> std::io::Result<Workshop> {
+    Workshop::new(&std::env::temp_dir(), WORKSHOP)
 }
 
 /// Removes what killed processes of this user left of their seeds. What cannot be removed stays.
 pub fn sweep() {
-    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(WORKSHOP);
-        if ours && is_own_directory(&entry.path()) {
-            remove_abandoned(&entry.path());
-        }
-    }
-}
-
-/// A link is not followed, and other users' directories are theirs.
-fn is_own_directory(path: &Path) -> bool {
-    let me = rustix::process::geteuid().as_raw();
-    std::fs::symlink_metadata(path).is_ok_and(|m| m.is_dir() && m.uid() == me)
-}
-
-fn remove_abandoned(path: &Path) {
-    let Ok(dir) = File::open(path) else {
-        return;
-    };
-    // Held until it is gone.
-    if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
-        let _ = std::fs::remove_dir_all(path);
-    }
+    Workshop::sweep(&std::env::temp_dir(), WORKSHOP);
 }
 
 /// Makes a new file that only its owner can read.

@@ -16,6 +16,7 @@ pub mod systemd;
 pub mod taps;
 mod terminal;
 mod tunnel;
+mod workshop;
 
 pub use command::{HostError, Output, Running, Tool};
 pub use devices::{TakenRange, bridges, devices, taken_ranges};
@@ -29,3 +30,4 @@ pub use routes::parse as parse_routes;
 pub use ssh::{Hop, Ran, Ssh, SshTarget};
 pub use terminal::Terminal;
 pub use tunnel::{SshHost, Tunnel};
+pub use workshop::Workshop;

@@ -49,6 +49,11 @@ impl Staged {
         self.inspected.size.bytes()
     }
 
+    /// Returns the file with the checked bytes.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// Returns the checked bytes from the beginning, for the upload.
     ///
     /// # Errors

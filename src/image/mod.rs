@@ -11,9 +11,11 @@ pub mod decompress;
 mod digest;
 pub mod download;
 mod error;
+pub mod ext4;
 pub mod header;
 pub mod import;
 pub mod record;
+pub mod tar;
 
 pub use catalogue::{Architecture, Catalogue, Mirrors};
 pub use digest::{Algorithm, Checksum, Hasher, Sha256};
