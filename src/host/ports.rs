@@ -32,6 +32,55 @@ const TABLES: [(Protocol, &str); 4] = [
     (Protocol::Udp, "/proc/net/udp6"),
 ];
 
+/// A connection that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// This host's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Number of the socket.
+    pub inode: u64,
+}
+
+/// State of a socket that has another end.
+const ESTABLISHED: &str = "01";
+
+/// Lists all connections that are open. Empty where the kernel does not tell.
+pub fn connections() -> Vec<Connection> {
+    let all = TABLES.iter().flat_map(|(protocol, path)| {
+        let table = fs::read_to_string(path).unwrap_or_default();
+        let found: Vec<Connection> = table
+            .lines()
+            .skip(1)
+            .filter_map(|line| connection(*protocol, line))
+            .collect();
+        found
+    });
+    all.collect()
+}
+
+fn connection(protocol: Protocol, line: &str) -> Option<Connection> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    if *fields.get(3)? != ESTABLISHED {
+        return None;
+    }
+    Some(Connection {
+        protocol,
+        local: parse_socket(fields.get(1)?)?,
+        remote: parse_socket(fields.get(2)?)?,
+        inode: fields.get(9)?.parse().ok()?,
+    })
+}
+
+fn parse_socket(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    Some(SocketAddr::new(parse_address(address)?, port))
+}
+
 /// Lists everybody who listens at an address of this host. Empty where the kernel does not tell.
 pub fn listeners() -> Vec<Listener> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -59,11 +108,11 @@ fn of_line(protocol: Protocol, line: &str) -> Option<Listener> {
     if *fields.get(3)? != state {
         return None;
     }
-    let (address, port) = fields.get(1)?.split_once(':')?;
+    let at = parse_socket(fields.get(1)?)?;
     Some(Listener {
         protocol,
-        address: parse_address(address)?,
-        port: u16::from_str_radix(port, 16).ok()?,
+        address: at.ip(),
+        port: at.port(),
         inode: fields.get(9)?.parse().ok()?,
     })
 }

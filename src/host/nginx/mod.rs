@@ -1,0 +1,310 @@
+//! Our own nginx: one instance for each context that has balancers.
+//!
+//! It never reads the distribution's configuration and has its own directory, process number, logs
+//! and sockets. Every configuration has a name, the hash of all that is in it; the workers tell on a
+//! socket of ours which one they have. So whether anything is to be done, and whether it was done, is
+//! asked and not guessed, and a run that is killed anywhere is finished by the next one.
+
+mod binary;
+mod change;
+mod control;
+mod counters;
+mod ending;
+mod error;
+mod home;
+mod process;
+mod sockets;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::api::{BalancerCounters, Protocol, ResolvedBalancer, Uid};
+pub use crate::host::render::nginx::Recorded;
+use crate::host::render::nginx::Site;
+
+pub use error::NginxError;
+pub use sockets::Connections;
+
+use binary::Binary;
+use home::Home;
+use process::Processes;
+
+/// The nginx of one context, whether it runs or not.
+#[derive(Debug, Clone)]
+pub struct Nginx {
+    home: Home,
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Did {
+    /// All was in force already.
+    Nothing,
+    /// The first balancer came.
+    Started,
+    /// New workers took over.
+    Reloaded,
+    /// The last balancer went.
+    Stopped,
+}
+
+/// What a change did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// To nginx.
+    pub did: Did,
+    /// Balancers that nginx does not take, and why; the others are in force.
+    pub refused: Vec<(Uid, String)>,
+}
+
+/// An instance that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Process number of its master.
+    pub pid: i32,
+    /// Workers that take new connections.
+    pub workers: usize,
+    /// Workers that finish what they had before a change.
+    pub retiring: usize,
+}
+
+/// What is seen of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The instance; `None` when it does not run.
+    pub running: Option<Running>,
+    /// Whether its workers have the configuration that is on disk.
+    pub in_force: bool,
+    /// What it listens on.
+    pub listening: BTreeSet<(Protocol, SocketAddr)>,
+    /// Connections that are open.
+    pub connections: Connections,
+}
+
+impl Seen {
+    /// Returns whether clients reach `at`: a socket for all addresses takes those of each.
+    pub fn listens(&self, protocol: Protocol, at: SocketAddr) -> bool {
+        let all = self.listening.iter();
+        all.into_iter()
+            .any(|(p, bound)| *p == protocol && sockets::covers(*bound, at))
+    }
+}
+
+impl Nginx {
+    /// Returns the instance that belongs to a store. Nothing is made yet.
+    ///
+    /// Its directory lies beside the store, so that the balancers outlive it.
+    pub fn beside(store: &Path) -> Self {
+        let mut name = store.file_name().unwrap_or_default().to_owned();
+        name.push("-balancers");
+        Self {
+            home: Home::new(store.with_file_name(name)),
+        }
+    }
+
+    /// Returns its directory.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Makes sure that a balancer can be put into force: nginx and its parts are there, and nobody
+    /// else has its ports. Changes nothing.
+    ///
+    /// # Errors
+    /// [`NginxError`], which says what is in the way.
+    pub fn check(&self, balancer: &ResolvedBalancer) -> Result<(), NginxError> {
+        let site = Site::render(balancer)?;
+        let binary = Binary::find()?;
+        if site.is_stream() {
+            binary.stream()?;
+        }
+        change::check_ports(&self.processes()?, &[&site])
+    }
+
+    /// Puts balancers into force, and takes others out; the rest stays as it is. Nothing is done
+    /// where all of it is so already. The first balancer starts nginx, the last one ends it.
+    ///
+    /// # Errors
+    /// [`NginxError`]; then what was in force before is in force again.
+    pub fn change(&self, put: &[ResolvedBalancer], remove: &[Uid]) -> Result<Changed, NginxError> {
+        if put.is_empty() && !self.home().exists() {
+            return Ok(Changed::nothing());
+        }
+        let _locked = self.home.lock()?;
+        let mut sites: BTreeMap<Uid, Site> = BTreeMap::new();
+        for site in self.home.sites()? {
+            sites.insert(site.uid, site);
+        }
+        sites.retain(|uid, _| !remove.contains(uid));
+        for balancer in put {
+            let site = Site::render(balancer)?;
+            sites.insert(site.uid, site);
+        }
+        let did = change::bring_into_force(&self.home, &self.processes()?, &in_order(&sites))?;
+        Ok(Changed {
+            did,
+            refused: Vec::new(),
+        })
+    }
+
+    /// Makes exactly these balancers be in force. One that nginx does not take, such as one whose
+    /// certificate is gone, is left out and named, and does not keep the others from serving.
+    ///
+    /// # Errors
+    /// [`NginxError`], when none of them can be.
+    pub fn converge(&self, all: &[ResolvedBalancer]) -> Result<Changed, NginxError> {
+        if all.is_empty() && !self.home().exists() {
+            return Ok(Changed::nothing());
+        }
+        let _locked = self.home.lock()?;
+        let mut sites: BTreeMap<Uid, Site> = BTreeMap::new();
+        for balancer in all {
+            let site = Site::render(balancer)?;
+            sites.insert(site.uid, site);
+        }
+        let mut refused = Vec::new();
+        loop {
+            let tried = change::bring_into_force(&self.home, &self.processes()?, &in_order(&sites));
+            match tried {
+                Ok(did) => return Ok(Changed { did, refused }),
+                Err(error) => {
+                    let Some(uid) = culprit(&error, &sites) else {
+                        return Err(error);
+                    };
+                    sites.remove(&uid);
+                    refused.push((uid, error.to_string()));
+                    if sites.is_empty() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the balancers whose files are in force: with them a lost store is rebuilt.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn recorded(&self) -> Result<Vec<Recorded>, NginxError> {
+        let sites = self.home.sites()?;
+        Ok(sites.into_iter().map(|site| site.recorded).collect())
+    }
+
+    /// Returns whether a balancer's file on disk is what would be written now.
+    ///
+    /// # Errors
+    /// [`NginxError::NoIdentity`].
+    pub fn is_current(&self, balancer: &ResolvedBalancer) -> Result<bool, NginxError> {
+        let site = Site::render(balancer)?;
+        Ok(self.home.has(&site))
+    }
+
+    /// Looks at the instance, once for all its balancers.
+    ///
+    /// # Errors
+    /// [`NginxError::OtherUser`] where the caller may not see it.
+    pub fn seen(&self) -> Result<Seen, NginxError> {
+        let processes = self.processes()?;
+        let Some(pid) = processes.master else {
+            return Ok(Seen::default());
+        };
+        let wanted = change::generation_on_disk(&self.home);
+        Ok(Seen {
+            running: Some(Running {
+                pid,
+                workers: processes.workers.len(),
+                retiring: processes.retiring.len(),
+            }),
+            in_force: wanted.is_some() && control::generation(self.home()) == wanted,
+            listening: sockets::listening(pid),
+            connections: sockets::connections(processes.all()),
+        })
+    }
+
+    /// Counts what passed through the balancers since each was made.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn counters(&self) -> Result<BTreeMap<Uid, BalancerCounters>, NginxError> {
+        let found = counters::read(&self.home)?;
+        if counters::are_long(&self.home) {
+            // Whoever may only look cannot, and counts all the same.
+            let _ = self.rotate();
+        }
+        Ok(found)
+    }
+
+    /// Lets the logs that are counted not grow for ever: what was counted is kept as numbers.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn rotate(&self) -> Result<(), NginxError> {
+        if !self.home().exists() {
+            return Ok(());
+        }
+        let _locked = self.home.lock()?;
+        counters::rotate(&self.home, &self.processes()?)
+    }
+
+    fn processes(&self) -> Result<Processes, NginxError> {
+        let found = Processes::of(self.home());
+        if found.is_empty() && self.home.is_of_another() {
+            return Err(NginxError::OtherUser);
+        }
+        Ok(found)
+    }
+}
+
+impl Changed {
+    const fn nothing() -> Self {
+        Self {
+            did: Did::Nothing,
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// In the order of their files, so that the same balancers give the same configuration.
+fn in_order(sites: &BTreeMap<Uid, Site>) -> Vec<&Site> {
+    let mut all: Vec<&Site> = sites.values().collect();
+    all.sort_by(|a, b| a.file.cmp(&b.file));
+    all
+}
+
+/// Returns the balancer because of which nothing came into force, if it is one alone.
+fn culprit(error: &NginxError, sites: &BTreeMap<Uid, Site>) -> Option<Uid> {
+    let named = |said: &str| {
+        // Of a certificate that it cannot read, nginx does not say whose it is.
+        let of_tls = |s: &Site| {
+            s.tls().is_some_and(|pair| {
+                let files = [&pair.certificate_file, &pair.key_file];
+                files.iter().any(|f| said.contains(&format!("\"{f}\"")))
+            })
+        };
+        let is_it = |s: &&Site| said.contains(&format!("/{}:", s.file)) || of_tls(s);
+        sites.values().find(is_it).map(|s| s.uid)
+    };
+    let listening = |at: &SocketAddr, protocol: Option<Protocol>| {
+        let here = |s: &&Site| {
+            let mut sockets = s.sockets().into_iter();
+            sockets.any(|(p, a)| a == *at && protocol.is_none_or(|wanted| wanted == p))
+        };
+        sites.values().find(here).map(|s| s.uid)
+    };
+    match error {
+        NginxError::Rejected { said } => named(said),
+        NginxError::Taken { protocol, at, .. } => listening(at, Some(*protocol)),
+        NginxError::NoAddress(at) => listening(at, None),
+        NginxError::NoStream => sites.values().find(|s| s.is_stream()).map(|s| s.uid),
+        _ => None,
+    }
+}
+
+/// Returns where a file of `home` lies.
+fn within(home: &Home, file: &str) -> PathBuf {
+    home.path().join(file)
+}

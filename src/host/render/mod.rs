@@ -1,0 +1,3 @@
+//! Text that the host's tools read, made of typed values only. Nothing here does I/O.
+
+pub mod nginx;
