@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
 use super::{forwards, instances, networks, replug, reservations, snapshots, volumes};
-use crate::api::{API_VERSION, Instance, Kind, ObjectKey, ObjectMeta, Reporter, Uid};
+use crate::api::{API_VERSION, Instance, Kind, Name, ObjectKey, ObjectMeta, Reporter, Uid};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::store::{InstanceRecord, Intent, IntentOp, STORE_WAIT, SlotTable};
@@ -148,13 +148,16 @@ fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<Str
     if let (IntentOp::Create | IntentOp::Update | IntentOp::Adopt, Some(record)) =
         (intent.op, record)
     {
+        // Somebody may have renamed it by hand since.
+        let named = world.domain_of(intent.uid)?;
+        let named = named.and_then(|domain| Name::new(domain.name()).ok());
         let instance = Instance {
             api_version: API_VERSION.to_owned(),
             kind: "Instance".to_owned(),
             metadata: ObjectMeta {
                 labels: record.labels.clone(),
                 annotations: record.annotations.clone(),
-                ..ObjectMeta::named(record.name.clone())
+                ..ObjectMeta::named(named.unwrap_or_else(|| record.name.clone()))
             },
             spec: record.spec,
             status: None,

@@ -116,9 +116,6 @@ impl Existing {
 pub(super) fn existing(world: &World, key: &ObjectKey) -> Result<Existing> {
     let store = world.store_for_reading()?;
     let intents: Vec<Intent> = store.all()?;
-    let intent = intents
-        .into_iter()
-        .find(|i| i.kind == Kind::Instance && i.name == key.name);
     let domain = match world.host()?.domain(key.name.as_str()) {
         Ok(domain) => Some(domain),
         Err(e) if e.is_not_found() => None,
@@ -127,9 +124,24 @@ pub(super) fn existing(world: &World, key: &ObjectKey) -> Result<Existing> {
     if let Some(domain) = &domain {
         let uid = domain.uid();
         let ours = domain.metadata_config()?.is_some_and(|m| m.uid == uid);
-        if !ours || intent.as_ref().is_some_and(|i| i.uid != uid) {
+        if !ours {
             return Err(not_ours(key));
         }
+    }
+    let begun = |i: &Intent| {
+        i.kind == Kind::Instance
+            && match &domain {
+                // Whatever it was named when it was begun.
+                Some(domain) => i.uid == domain.uid(),
+                None => i.name == key.name,
+            }
+    };
+    let mut intent = intents.into_iter().find(begun);
+    if let (Some(uid), None) = (intent.as_ref().map(|i| i.uid), &domain)
+        && world.domain_of(uid)?.is_some()
+    {
+        // It was renamed by hand since, and what has this name now is nothing.
+        intent = None;
     }
     if let Some(intent) = intent {
         let record = store.get::<InstanceRecord>(&intent.uid)?;
