@@ -130,6 +130,13 @@ impl Error {
         self
     }
 
+    /// Replaces what was to be done about it, where whoever called knows better.
+    #[must_use]
+    pub fn instead_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints = vec![hint.into()];
+        self
+    }
+
     /// Puts what was being done before the message, which becomes the first cause.
     #[must_use]
     pub fn context(mut self, doing: impl Into<String>) -> Self {

@@ -7,6 +7,7 @@ use crate::engine::Interrupt;
 use crate::error::{Error, Result};
 use crate::image::download::{Fetcher, Options, Watch};
 use crate::manifest::{self, Located, Purpose, Recursion, Strictness};
+use crate::shell::shell_words;
 
 impl Ctx {
     /// Reads manifests and checks all of them before anything is changed.
@@ -47,7 +48,11 @@ fn fetch_manifest(url: &str) -> Result<Vec<u8>> {
         stop: &Interrupt::flag(),
         progress: &mut |_| {},
     };
-    Ok(fetcher.text(url, &mut watch)?.into_bytes())
+    let text = fetcher.text(url, &mut watch).map_err(|e| {
+        let look = format!("curl -fSI {}", shell_words(&[url]));
+        Error::from(e).instead_hint(look)
+    })?;
+    Ok(text.into_bytes())
 }
 
 pub(super) fn checked(located: &[Located<Object>], purpose: Purpose) -> Result<Vec<Object>> {
