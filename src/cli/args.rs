@@ -42,7 +42,8 @@ pub(crate) struct GlobalArgs {
         short = 'o',
         global = true,
         value_name = "FORMAT",
-        help_heading = "Global options"
+        help_heading = "Global options",
+        add = super::complete::formats()
     )]
     pub(crate) output: Option<String>,
     /// Print each libvirt call and host command as it happens

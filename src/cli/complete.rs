@@ -11,6 +11,7 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use super::grammar;
 use crate::api::{KINDS, Kind};
 use crate::config;
+use crate::output::LIST_FORMATS;
 use crate::paths::Paths;
 use crate::store::{Access, Store};
 
@@ -24,6 +25,32 @@ pub(super) fn answer() {
 /// Completes the names of a kind's objects.
 pub(super) fn names_of(kind: Kind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| matching(current, names(kind)))
+}
+
+/// Completes the formats of `-o`.
+pub(super) fn formats() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let words = LIST_FORMATS.iter().map(|format| match *format {
+            argued if argued.starts_with("jsonpath") || argued.starts_with("custom") => {
+                format!("{argued}=")
+            }
+            alone => alone.to_owned(),
+        });
+        let words = words.collect();
+        matching(current, words)
+    })
+}
+
+/// Completes the names of contexts.
+pub(super) fn contexts() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| matching(current, context_names().unwrap_or_default()))
+}
+
+fn context_names() -> Option<Vec<String>> {
+    let paths = Paths::from_env().ok()?;
+    let file = config::ConfigFile::load(paths.config_file()).ok()?;
+    let rows = file.get_contexts().into_iter();
+    Some(rows.map(|row| row.context.name).collect())
 }
 
 /// Completes kinds, and `kind/name`; after a kind the names of its objects.

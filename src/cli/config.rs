@@ -23,11 +23,13 @@ pub(crate) enum ConfigCommand {
     /// Make a context the current one
     UseContext {
         /// Name of the context
+        #[arg(add = super::complete::contexts())]
         name: String,
     },
     /// Make or change a context; --uri and --accelerator are its, too
     SetContext {
         /// Name of the context
+        #[arg(add = super::complete::contexts())]
         name: String,
         /// Storage pool
         #[arg(long)]
@@ -46,6 +48,7 @@ pub(crate) enum ConfigCommand {
     /// Remove a context
     DeleteContext {
         /// Name of the context
+        #[arg(add = super::complete::contexts())]
         name: String,
     },
     /// Print the file of contexts
