@@ -49,12 +49,37 @@ impl World {
                 },
             }
         }
+        news.disowned.extend(self.disowned(index, briefs)?);
         let alive: BTreeSet<Uid> = briefs.iter().map(|b| b.uid).collect();
         news.gone
             .extend(index.rows.keys().filter(|uid| !alive.contains(uid)));
         news.gone
             .extend(index.unmanaged.iter().filter(|uid| !alive.contains(uid)));
         Ok(news)
+    }
+
+    /// Looks whether the mark of ours was taken away by hand: at all domains where they are few, and
+    /// else at some in turn, so that a listing costs the same whatever their number.
+    fn disowned(&self, index: &Index, briefs: &[DomainBrief]) -> Result<Vec<Uid>> {
+        let known = briefs.iter().map(|b| b.uid);
+        let known: Vec<Uid> = known.filter(|uid| index.rows.contains_key(uid)).collect();
+        let turn = usize::try_from(Timestamp::now().as_second()).unwrap_or(0);
+        let first = turn.wrapping_mul(LOOKED_AT) % known.len().max(1);
+        let some = known
+            .iter()
+            .cycle()
+            .skip(first)
+            .take(LOOKED_AT.min(known.len()));
+        let mut disowned = Vec::new();
+        for uid in some {
+            match self.host()?.domain_metadata(*uid) {
+                Ok(Some(metadata)) if metadata.uid == *uid => {}
+                Ok(_) => disowned.push(*uid),
+                // Deleted meanwhile, or not to be read now: the next listing sees it.
+                Err(_) => {}
+            }
+        }
+        Ok(disowned)
     }
 
     /// Asks a domain whose it is.
@@ -77,12 +102,16 @@ impl World {
     }
 }
 
+/// At how many domains a listing looks for the mark of ours.
+const LOOKED_AT: usize = 4;
+
 /// What the index does not know yet.
 #[derive(Debug, Default)]
 struct News {
     rows: Vec<(Uid, IndexRow)>,
     unmanaged: Vec<Uid>,
     gone: Vec<Uid>,
+    disowned: Vec<Uid>,
     stale_verdicts: BTreeSet<Uid>,
 }
 
@@ -91,6 +120,7 @@ impl News {
         self.rows.is_empty()
             && self.unmanaged.is_empty()
             && self.gone.is_empty()
+            && self.disowned.is_empty()
             && self.stale_verdicts.is_empty()
     }
 
@@ -98,6 +128,10 @@ impl News {
         for uid in &self.gone {
             index.rows.remove(uid);
             index.unmanaged.remove(uid);
+        }
+        for uid in &self.disowned {
+            index.rows.remove(uid);
+            index.unmanaged.insert(*uid);
         }
         for (uid, row) in &self.rows {
             index.unmanaged.remove(uid);
