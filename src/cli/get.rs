@@ -10,10 +10,10 @@ use super::targets::Targets;
 use crate::api::{Instance, Kind, Object, ObjectKey};
 use crate::engine;
 use crate::error::{Error, Result};
-use crate::libvirt::EventWaiter;
+use crate::libvirt::{EventWaiter, Waited};
 use crate::observe::{Depth, Scope, World};
 use crate::output::{self, Group, Order, OutputFormat, PrintRequest};
-use crate::store::is_built_in;
+use crate::store::{Store, is_built_in};
 
 /// What to list and how.
 #[derive(Debug, Clone, Args)]
@@ -37,6 +37,8 @@ pub(crate) struct GetArgs {
 
 /// How often a watch looks at what has no events.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a watch looks whether the store was written to.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// How long a listing lets booting guests say that they are ready.
 const LIST_PATIENCE: Duration = Duration::from_millis(400);
@@ -289,10 +291,31 @@ fn watch(
     loop {
         let found = find(ctx, targets, args, request, filter)?;
         watcher.show(ctx.ui(), found.groups)?;
-        // Lifecycle changes arrive as events; what the store alone knows is looked at every second.
-        match &changes {
-            Ok(changes) => drop(changes.next(Instant::now() + LOOK)),
-            Err(_) => std::thread::sleep(LOOK),
+        wait_for_change(world, changes.as_ref().ok());
+    }
+}
+
+/// Waits until something may have changed: lifecycle changes arrive as events, those of the store
+/// show in the times of its directories, and what has neither is looked at every second.
+fn wait_for_change(world: &World, events: Option<&EventWaiter>) {
+    let begin = Instant::now();
+    let store = |world: &World| world.store_for_reading().ok().map(Store::stamp);
+    let before = store(world);
+    while begin.elapsed() < LOOK {
+        let soon = Instant::now() + GLANCE;
+        let event = match events {
+            Some(events) => events.next(soon),
+            None => {
+                std::thread::sleep(GLANCE);
+                Waited::TimedOut
+            }
+        };
+        match event {
+            Waited::Event(_) => return,
+            // Nothing comes any more, and it comes at once.
+            Waited::Closed => return std::thread::sleep(LOOK),
+            Waited::TimedOut if store(world) != before => return,
+            Waited::TimedOut => {}
         }
     }
 }

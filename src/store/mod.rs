@@ -96,6 +96,23 @@ pub struct Store {
     dir: Option<Dir>,
 }
 
+impl Store {
+    /// Returns when the directories were last written to: another answer than before says that some
+    /// record was made, changed or removed. Costs a few microseconds.
+    pub fn stamp(&self) -> Vec<Option<std::time::SystemTime>> {
+        let written = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        let within = std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let dirs = within.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+        let mut dirs: Vec<PathBuf> = dirs.map(|e| e.path()).collect();
+        dirs.sort();
+        dirs.push(self.path.clone());
+        dirs.iter().map(|dir| written(dir)).collect()
+    }
+}
+
 /// What may name a file: only what cannot hold a slash or begin with a dot.
 pub trait RecordKey: Display {}
 impl RecordKey for Uid {}
