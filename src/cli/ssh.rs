@@ -17,6 +17,9 @@ pub(crate) struct SshArgs {
     /// User to log in as; the image's default user when nothing is said
     #[arg(long, short = 'l', value_name = "USER")]
     user: Option<String>,
+    /// Trust the SSH host key that the guest shows now, after it was changed on purpose
+    #[arg(long)]
+    accept_new_host_key: bool,
     /// Command to run instead of a shell
     #[arg(last = true, value_name = "COMMAND", index = 2)]
     command: Vec<String>,
@@ -25,6 +28,12 @@ pub(crate) struct SshArgs {
 /// Runs ssh and takes over its exit code.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: SshArgs) -> Result<()> {
     let key = Targets::one_instance(noun, &[args.target], "ssh")?;
+    if args.accept_new_host_key
+        && let Some(shown) = guest::accept_host_key(ctx.world()?, &key)?
+    {
+        ctx.ui()
+            .status(&format!("{key}: trusts the host key {shown}"));
+    }
     let code = guest::ssh(ctx.world()?, &key, args.user.as_deref(), &args.command)?;
     if code == 0 {
         Ok(())

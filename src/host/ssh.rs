@@ -24,6 +24,9 @@ pub struct SshTarget {
     pub private_key: String,
     /// The guest's public host key; without one, the first key that is shown is taken.
     pub host_key: Option<String>,
+    /// Whether commands get the environment that the instance was given: the guest has a file with
+    /// it, which only login shells read by themselves.
+    pub environment: bool,
     /// Host that the guest is reached through.
     pub hop: Option<Hop>,
 }
@@ -123,7 +126,7 @@ impl Ssh {
         let mut args = arguments(target, keys.path());
         args.extend(["-T".to_owned(), "-o".to_owned(), "BatchMode=yes".to_owned()]);
         args.push(destination(target));
-        args.push(shell_words(argv));
+        args.push(with_environment(target, shell_words(argv)));
         let tool = self.tool.clone().timeout(timeout);
         let (status, out) = tool.run_any(&args, input, None)?;
         let code = u8::try_from(status.code().unwrap_or(255) & 0xff).unwrap_or(255);
@@ -148,7 +151,7 @@ impl Ssh {
         if !command.is_empty() {
             args.push("--".to_owned());
             // As plain ssh has it: the words are joined and the guest's shell reads them.
-            args.push(command.join(" "));
+            args.push(with_environment(target, command.join(" ")));
         }
         let code = self.tool.interactive(&args)?;
         if code == 255 {
@@ -159,6 +162,37 @@ impl Ssh {
             }
         }
         Ok(code)
+    }
+
+    /// Returns the host key that the guest shows now, whatever was known of it.
+    ///
+    /// # Errors
+    /// [`HostError::Spawn`], [`HostError::TimedOut`], and [`HostError::Login`] when it shows none.
+    pub fn shown_key(&self, target: &SshTarget) -> Result<String, HostError> {
+        let target = &SshTarget {
+            host_key: None,
+            ..target.clone()
+        };
+        let keys = self.keys(target)?;
+        let mut args = arguments(target, keys.path());
+        args.extend(["-T".to_owned(), "-o".to_owned(), "BatchMode=yes".to_owned()]);
+        args.extend([destination(target), "true".to_owned()]);
+        let tool = self.tool.clone().timeout(AGAIN);
+        let (_, out) = tool.run_any(&args, b"", None)?;
+        // ssh writes it down before it logs in.
+        let known = fs::read_to_string(keys.path().join("known_hosts")).unwrap_or_default();
+        let key = known.lines().next().and_then(|l| l.split_once(' '));
+        key.map(|(_, key)| key.trim().to_owned()).ok_or_else(|| {
+            let stderr = String::from_utf8_lossy(&out.stderr);
+            HostError::Login {
+                destination: destination(target),
+                why: stderr
+                    .lines()
+                    .last()
+                    .unwrap_or("it shows no key")
+                    .to_owned(),
+            }
+        })
     }
 
     /// Writes the keys to a directory that only the caller can enter; ssh refuses a private key that
@@ -175,6 +209,17 @@ impl Ssh {
             private(&dir.path().join("known_hosts"), &line).map_err(io)?;
         }
         Ok(dir)
+    }
+}
+
+/// Words a command so that it finds the instance's environment; the user's own shell runs it, as
+/// without.
+fn with_environment(target: &SshTarget, command: String) -> String {
+    const READ: &str = "[ ! -r /etc/profile.d/kvmctl-env.sh ] || . /etc/profile.d/kvmctl-env.sh; \
+                        exec \"${SHELL:-/bin/sh}\" -c \"$1\"";
+    match target.environment {
+        true => shell_words(&["/bin/sh", "-c", READ, "sh", &command]),
+        false => command,
     }
 }
 
@@ -281,8 +326,11 @@ mod tests {
             user: "u".to_owned(),
             private_key: String::new(),
             host_key: None,
+            environment: false,
             hop: None,
         };
+        let plain = with_environment(&target, "echo 'a b'".to_owned());
+        assert_eq!(plain, "echo 'a b'");
         assert!(own_failure(&target, "my own words\n").is_ok());
         let changed = own_failure(
             &target,

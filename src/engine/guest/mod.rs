@@ -17,7 +17,7 @@ pub(in crate::engine) use logs::serial_log;
 pub use logs::{Log, LogSource, open_log};
 pub use seed::seed;
 pub(in crate::engine) use ssh::no_address;
-pub use ssh::ssh;
+pub use ssh::{accept_host_key, ssh};
 
 use crate::api::ObjectKey;
 use crate::error::{Error, Result};

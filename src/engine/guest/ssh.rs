@@ -21,7 +21,31 @@ pub fn ssh(world: &World, key: &ObjectKey, user: Option<&str>, command: &[String
 
 /// What keeps ssh from a guest can be looked at on its console.
 pub(super) fn refused(error: HostError, key: &ObjectKey) -> Error {
-    Error::from(error).hint(format!("kvmctl console {}", key.name))
+    let changed = matches!(error, HostError::OtherHostKey { .. });
+    let error = Error::from(error).hint(format!("kvmctl console {}", key.name));
+    match changed {
+        true => error.hint(format!(
+            "if its key was changed on purpose: kvmctl ssh {} --accept-new-host-key",
+            key.name
+        )),
+        false => error,
+    }
+}
+
+/// Takes the SSH host key that a guest shows now for its own from now on, and returns it where it is
+/// another than before.
+///
+/// # Errors
+/// A conflict when the guest is off or has no address; when it shows no key; what the store refuses.
+pub fn accept_host_key(world: &World, key: &ObjectKey) -> Result<Option<String>> {
+    running(world, key)?;
+    let (ssh, target) = ssh_to(world, key, None)?;
+    let shown = ssh.shown_key(&target).map_err(|e| refused(e, key))?;
+    if target.host_key.as_ref() == Some(&shown) {
+        return Ok(None);
+    }
+    instances::set_host_key(world, key, &shown)?;
+    Ok(Some(shown))
 }
 
 pub(super) fn ssh_to(
@@ -43,7 +67,9 @@ pub(super) fn ssh_to(
         .map(str::to_owned)
         .or_else(|| record.as_ref().and_then(|r| r.ssh_user.clone()))
         .unwrap_or_else(|| "root".to_owned());
+    let given = |r: &InstanceRecord| !r.adopted && !r.spec.env.is_empty();
     let target = SshTarget {
+        environment: record.as_ref().is_some_and(given),
         address: address.into(),
         user,
         private_key: ours.private,

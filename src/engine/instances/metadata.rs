@@ -191,6 +191,25 @@ fn readopt(
     Ok(Outcome::Adopted)
 }
 
+/// Writes down another SSH host key, in the record and in the domain's metadata.
+///
+/// # Errors
+/// A conflict where the domain is not ours; what libvirt or the store refuses.
+pub(in crate::engine) fn set_host_key(world: &World, key: &ObjectKey, public: &str) -> Result<()> {
+    let store = world.store()?;
+    let _object = store.lock_object(key.kind, key.name.as_str(), STORE_WAIT)?;
+    let domain = super::lifecycle::find(world, key)?;
+    owned(&domain, key)?;
+    let mut record = super::record_of(world, &domain)?;
+    record.ssh_host_key = Some(public.to_owned());
+    let metadata = of(&record)?;
+    write(&domain, &metadata)?;
+    save(world, &record, &metadata)?;
+    let told = "another SSH host key of the guest is trusted from now on";
+    note(world, key, Some(record.uid), "HostKeyAccepted", told);
+    Ok(())
+}
+
 /// Removes the mark and the record; the domain and its disks stay as they are.
 ///
 /// # Errors

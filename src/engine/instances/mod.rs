@@ -45,6 +45,7 @@ pub(super) use delete::delete;
 pub(super) use explain::creation_unseen;
 pub(in crate::engine) use lifecycle::find;
 pub use lifecycle::{Change, StopOptions, lifecycle};
+pub(in crate::engine) use metadata::set_host_key;
 pub(super) use metadata::{adopt, forget};
 pub use ready::wait_ready;
 pub use refresh::{recheck, refresh_ready};
