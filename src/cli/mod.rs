@@ -46,6 +46,7 @@ mod setup;
 mod snapshots;
 mod ssh;
 mod store;
+mod synonyms;
 mod targets;
 mod top;
 mod types;
@@ -151,8 +152,13 @@ fn suggestion(error: &clap::Error) -> String {
         .split(' ')
         .take_while(|w| !w.starts_with(['[', '<', '-']));
     let mut command = &tree;
+    let mut noun = None;
     for word in parents {
         command = command.find_subcommand(word).unwrap_or(command);
+        noun = Some(word);
+    }
+    if let Some(meant) = typed.as_deref().and_then(|t| synonyms::meant(t, noun)) {
+        return meant;
     }
     let names: Vec<&str> = command
         .get_subcommands()
