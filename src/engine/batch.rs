@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use super::failpoint::one_thread;
 use crate::error::{Error, Kind, Result};
 
 /// What came of a run over several objects.
@@ -73,6 +74,9 @@ pub fn run_all<T: Sync>(
 ) -> Batch {
     if let [only] = items {
         return collect(vec![work(only)]);
+    }
+    if one_thread() {
+        return collect(items.iter().map(work).collect());
     }
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, Result<()>)>> = Mutex::new(Vec::with_capacity(items.len()));

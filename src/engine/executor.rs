@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::failpoint::boundary;
+use super::failpoint::{boundary, one_thread};
 use super::signal::interrupted;
 use crate::api::Reporter;
 use crate::error::{Error, Result};
@@ -91,6 +91,9 @@ fn stage_text(stage: &[Step]) -> String {
 fn run_stage(stage: &[Step], worker: &dyn Worker) -> Result<()> {
     if let [only] = stage {
         return worker.run(only);
+    }
+    if one_thread() {
+        return stage.iter().try_for_each(|step| worker.run(step));
     }
     thread::scope(|scope| {
         let running: Vec<_> = stage
