@@ -29,6 +29,8 @@ pub enum Kind {
     Snapshot,
     /// A port of the host for a port of an instance.
     PortForward,
+    /// A port of the host for a port of several instances.
+    LoadBalancer,
 }
 
 /// One row of the registry.
@@ -123,6 +125,15 @@ pub const KINDS: &[KindInfo] = &[
         aliases: &["forward", "pf", "portforward", "portforwards"],
         short_names: &["pf"],
         about: "Ports of the host for ports of instances",
+    },
+    KindInfo {
+        kind: Kind::LoadBalancer,
+        name: "LoadBalancer",
+        singular: "loadbalancer",
+        plural: "lb",
+        aliases: &["lbs", "loadbalancer", "loadbalancers"],
+        short_names: &[],
+        about: "Ports of the host that several instances answer",
     },
 ];
 

@@ -9,6 +9,7 @@ use super::image::Image;
 use super::instance::Instance;
 use super::instance_type::InstanceType;
 use super::kind::Kind;
+use super::load_balancer::LoadBalancer;
 use super::meta::ObjectMeta;
 use super::name::Name;
 use super::network::Network;
@@ -36,6 +37,8 @@ pub enum Object {
     Snapshot(Box<Snapshot>),
     /// A port of the host for a port of an instance.
     PortForward(Box<PortForward>),
+    /// A port of the host for a port of several instances.
+    LoadBalancer(Box<LoadBalancer>),
 }
 
 /// Kind and name: how a person addresses an object.
@@ -73,6 +76,7 @@ impl Object {
             Self::Secret(_) => Kind::Secret,
             Self::Snapshot(_) => Kind::Snapshot,
             Self::PortForward(_) => Kind::PortForward,
+            Self::LoadBalancer(_) => Kind::LoadBalancer,
         }
     }
 
@@ -87,6 +91,7 @@ impl Object {
             Self::Secret(o) => &o.metadata,
             Self::Snapshot(o) => &o.metadata,
             Self::PortForward(o) => &o.metadata,
+            Self::LoadBalancer(o) => &o.metadata,
         }
     }
 
@@ -101,6 +106,7 @@ impl Object {
             Self::Secret(o) => &mut o.metadata,
             Self::Snapshot(o) => &mut o.metadata,
             Self::PortForward(o) => &mut o.metadata,
+            Self::LoadBalancer(o) => &mut o.metadata,
         }
     }
 
@@ -156,5 +162,11 @@ impl From<PortForward> for Object {
 impl From<Snapshot> for Object {
     fn from(o: Snapshot) -> Self {
         Self::Snapshot(Box::new(o))
+    }
+}
+
+impl From<LoadBalancer> for Object {
+    fn from(o: LoadBalancer) -> Self {
+        Self::LoadBalancer(Box::new(o))
     }
 }

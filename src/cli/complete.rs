@@ -148,6 +148,10 @@ fn store_names(kind: Kind) -> Option<Vec<String>> {
             let forwards: Vec<crate::store::ForwardRecord> = store.all().ok()?;
             forwards.into_iter().map(|f| f.name.to_string()).collect()
         }
+        Kind::LoadBalancer => {
+            let balancers: Vec<crate::store::BalancerRecord> = store.all().ok()?;
+            balancers.into_iter().map(|b| b.name.to_string()).collect()
+        }
         Kind::Secret => {
             let secrets: Vec<crate::store::SecretRecord> = store.all().ok()?;
             let objects = secrets

@@ -8,6 +8,7 @@ mod api_resources;
 mod apply;
 mod applyset;
 mod args;
+mod balancers;
 mod complete;
 mod completion;
 mod config;

@@ -63,7 +63,10 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
             PatchType::Json => manifest::json_patch(&live, &patch)?,
         };
         // What a killed run left half changed says already what it is to become, and is not yet.
-        let may_be_half = matches!(key.kind, Kind::Instance | Kind::PortForward);
+        let may_be_half = matches!(
+            key.kind,
+            Kind::Instance | Kind::PortForward | Kind::LoadBalancer
+        );
         if patched == live && !may_be_half {
             ctx.print_outcome(&key, "patched (no change)")?;
             continue;

@@ -4,10 +4,10 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, Subcommand as _}
 
 use super::context::Ctx;
 use super::{
-    adopt, api_resources, apply, completion, config, console, cp, create, delete, describe, diff,
-    doctor, edit, events, exec, explain, forward, generate, get, images, ip, label, lifecycle,
-    logs, net, networks, patch, pools, port, port_forward, reconcile, seed, setup, snapshots, ssh,
-    store, top, types, version, volumes, wait,
+    adopt, api_resources, apply, balancers, completion, config, console, cp, create, delete,
+    describe, diff, doctor, edit, events, exec, explain, forward, generate, get, images, ip, label,
+    lifecycle, logs, net, networks, patch, pools, port, port_forward, reconcile, seed, setup,
+    snapshots, ssh, store, top, types, version, volumes, wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -108,6 +108,7 @@ const INSTANCE: Nouns = Nouns::Of(&[Kind::Instance]);
 const VOLUME: Nouns = Nouns::Of(&[Kind::Volume]);
 const SNAPSHOT: Nouns = Nouns::Of(&[Kind::Snapshot]);
 const IMAGE: Nouns = Nouns::Of(&[Kind::Image]);
+const BALANCER: Nouns = Nouns::Of(&[Kind::LoadBalancer]);
 const NETWORK: Nouns = Nouns::Of(&[Kind::Network]);
 /// What others can have made.
 const ADOPTABLE: Nouns = Nouns::Of(&[Kind::Instance, Kind::Network]);
@@ -126,6 +127,7 @@ pub(crate) const VERBS: &[Verb] = &[
             Kind::InstanceType,
             Kind::Snapshot,
             Kind::PortForward,
+            Kind::LoadBalancer,
         ]),
         root: true,
         augment: |command| command,
@@ -134,6 +136,7 @@ pub(crate) const VERBS: &[Verb] = &[
                    kvmctl net create blue --cidr 10.10.0.0/24\n\
                    kvmctl snapshots create before --volume data\n\
                    kvmctl snapshots create --instance web --retain 7\n\
+                   kvmctl lb create web-lb --port 80 --target web1:8080 --target web2:8080\n\
                    kvmctl create instance job --image debian-12 -- sh -c 'echo \"$1\"' sh 'one argument'\n\
                    kvmctl create -f web.yaml",
     },
@@ -207,6 +210,14 @@ pub(crate) const VERBS: &[Verb] = &[
     verb!("forward", Basic, NETWORK, root: false, forward::ForwardArgs, forward::run,
         "Let ports of the host lead to an instance",
         "kvmctl net forward web 8080:80\nkvmctl net forward web 0:80 127.0.0.1:5353:53/udp"),
+    verb!("add-target", Basic, BALANCER, root: false, balancers::AddArgs, balancers::add,
+        "Add targets, or put drained ones in again",
+        "kvmctl lb add-target web-lb web3:8080\nkvmctl lb add-target web-lb web3:8080,weight=3 web4:8080,backup"),
+    verb!("remove-target", Basic, BALANCER, root: false, balancers::RemoveArgs, balancers::remove,
+        "Remove targets", "kvmctl lb remove-target web-lb web3\nkvmctl lb remove-target web-lb web3:8080"),
+    verb!("drain", Basic, BALANCER, root: false, balancers::DrainArgs, balancers::drain,
+        "Give targets no new connections, and wait for the open ones",
+        "kvmctl lb drain web-lb web3 --timeout 2m"),
     verb!("pull", Basic, IMAGE, root: false, images::PullArgs, images::pull,
         "Download an image of the catalogue, or from a URL", "kvmctl images pull debian-12"),
     verb!("import", Basic, IMAGE, root: false, images::ImportArgs, images::import,

@@ -4,6 +4,7 @@
 //! of its kind ([`images`], `instances`); how steps are run, undone and interrupted is the same for
 //! all and is in `executor`. [`apply`] and [`delete`] are the two doors for objects of all kinds.
 
+pub mod balancers;
 mod batch;
 mod desired;
 mod disk_files;
@@ -14,6 +15,7 @@ mod goal;
 pub mod guest;
 pub mod images;
 mod instances;
+mod merged;
 pub mod networks;
 mod operate;
 mod options;
@@ -72,6 +74,12 @@ pub fn explain_unseen(
                 .to_owned(),
         ]),
     }
+}
+
+/// Puts forwards and balancers right at the end of a command that touched a network or a guest.
+fn tidy(world: &crate::observe::World, reporter: &dyn crate::api::Reporter) {
+    forwards::tidy(world, reporter);
+    balancers::tidy(world, reporter);
 }
 
 /// Explains a step: what it does, and the commands that would do the same.

@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use super::forwards;
 use super::instances::masks;
+use super::{balancers, forwards};
 use crate::api::{InstanceSpec, MaskKey, Name, Timestamp, Uid};
 use crate::cloudinit::{RecoveredInput, Seed, iso_read};
 use crate::error::{Error, Result};
@@ -26,6 +26,7 @@ pub struct Rebuilt {
     networks: Vec<String>,
     instances: Vec<String>,
     forwards: Vec<String>,
+    balancers: Vec<String>,
     images: Vec<String>,
     volumes: Vec<String>,
     snapshots: Vec<String>,
@@ -46,6 +47,8 @@ impl Rebuilt {
                 .map(|n| format!("instance/{n} rebuilt")),
         );
         lines.extend(self.forwards.iter().map(|n| format!("forward/{n} rebuilt")));
+        let balancers = self.balancers.iter();
+        lines.extend(balancers.map(|n| format!("loadbalancer/{n} rebuilt")));
         lines.extend(self.images.iter().map(|n| format!("image/{n} rebuilt")));
         lines.extend(self.volumes.iter().map(|n| format!("volume/{n} rebuilt")));
         lines.extend(
@@ -103,6 +106,9 @@ pub fn run(world: &World) -> Result<Rebuilt> {
     let forwards = forwards::rebuild(world)?;
     rebuilt.forwards = forwards.names;
     rebuilt.incomplete.extend(forwards.incomplete);
+    let balancers = balancers::rebuild(world)?;
+    rebuilt.balancers = balancers.names;
+    rebuilt.incomplete.extend(balancers.incomplete);
     Ok(rebuilt)
 }
 

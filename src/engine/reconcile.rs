@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
-use super::{forwards, instances, networks, replug, reservations, snapshots, volumes};
+use super::{balancers, forwards, instances, networks, replug, reservations, snapshots, volumes};
 use crate::api::{API_VERSION, Instance, Kind, Name, ObjectKey, ObjectMeta, Reporter, Uid};
 use crate::error::{Error, Result};
 use crate::observe::World;
@@ -50,6 +50,7 @@ pub fn check(world: &World) -> Result<Vec<Finding>> {
     findings.extend(replug::check(world)?);
     findings.extend(reservations::check(world)?);
     findings.extend(forwards::check(world)?);
+    findings.extend(balancers::check(world)?);
     Ok(findings)
 }
 
@@ -77,6 +78,7 @@ pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
     findings.extend(replug::mend(world)?);
     findings.extend(reservations::mend(world)?);
     findings.extend(forwards::mend(world, reporter)?);
+    findings.extend(balancers::mend(world, reporter)?);
     Ok(findings)
 }
 

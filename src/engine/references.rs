@@ -144,10 +144,11 @@ fn instance(world: &World, name: &Name) -> Result<Option<Error>> {
         Ok(_) => Ok(None),
         Err(e) if e.kind() == crate::error::Kind::NotFound => {
             let instances = world.instances(Scope::Managed, Depth::Listing)?;
-            let known: Vec<String> = instances
+            let mut known: Vec<String> = instances
                 .iter()
                 .filter_map(|i| i.metadata.name.as_ref().map(Name::to_string))
                 .collect();
+            known.sort();
             let list = "kvmctl get instances";
             Ok(Some(unknown("instance", name.as_str(), &known, list)))
         }

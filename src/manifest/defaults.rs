@@ -50,7 +50,8 @@ pub fn normalise(object: &mut Object) {
         | Object::Snapshot(_)
         | Object::InstanceType(_)
         | Object::Secret(_)
-        | Object::PortForward(_) => {}
+        | Object::PortForward(_)
+        | Object::LoadBalancer(_) => {}
     }
 }
 

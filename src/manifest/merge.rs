@@ -1,7 +1,8 @@
 //! The three-way merge of `apply`: what was applied last, what is wanted now, what is there.
 //!
 //! Mappings merge field by field. The lists `env` and `networks` merge by the `name` of their
-//! entries, in the order of the new manifest; every other list is replaced as a whole. A field that
+//! entries and `targets` by the `instance`, in the order of the new manifest; every other list is
+//! replaced as a whole. A field that
 //! is there but in neither manifest is kept and told, never kept silently.
 
 use serde_json::{Map, Value};
@@ -9,7 +10,11 @@ use serde_json::{Map, Value};
 use super::path::FieldPath;
 
 /// Lists of mappings that have a key, and the key.
-const KEYED: [(&str, &str); 2] = [("env", "name"), ("networks", "name")];
+const KEYED: [(&str, &str); 3] = [
+    ("env", "name"),
+    ("networks", "name"),
+    ("targets", "instance"),
+];
 
 /// One field that gets another value.
 #[derive(Debug, Clone, PartialEq)]

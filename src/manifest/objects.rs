@@ -8,7 +8,8 @@ use super::path::{FieldPath, Segment};
 use super::tracked::Tracked;
 use super::tracker::Tracker;
 use crate::api::{
-    Image, Instance, InstanceType, Kind, Network, Object, PortForward, Secret, Snapshot, Volume,
+    Image, Instance, InstanceType, Kind, LoadBalancer, Network, Object, PortForward, Secret,
+    Snapshot, Volume,
 };
 
 /// Reads a whole document: one object, or the items of a List.
@@ -124,5 +125,6 @@ fn read_object<'de, D: Deserializer<'de>>(
         Kind::InstanceType => InstanceType::deserialize(watched).map(Object::from),
         Kind::Secret => Secret::deserialize(watched).map(Object::from),
         Kind::PortForward => PortForward::deserialize(watched).map(Object::from),
+        Kind::LoadBalancer => LoadBalancer::deserialize(watched).map(Object::from),
     }
 }

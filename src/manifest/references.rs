@@ -2,7 +2,8 @@
 
 use super::path::FieldPath;
 use crate::api::{
-    InstanceSpec, Kind, Name, Object, ObjectKey, PortForwardSpec, SnapshotSpec, VolumeSpec,
+    InstanceSpec, Kind, LoadBalancerSpec, Name, Object, ObjectKey, PortForwardSpec, SnapshotSpec,
+    VolumeSpec,
 };
 
 /// Something that an object refers to.
@@ -52,6 +53,7 @@ pub fn references(object: &Object) -> Vec<(FieldPath, Reference)> {
         // What an instance's own list shows stands and falls with that instance.
         Object::PortForward(forward) if forward.owner().is_some() => Vec::new(),
         Object::PortForward(forward) => of_forward(&forward.spec),
+        Object::LoadBalancer(balancer) => of_balancer(&balancer.spec),
         Object::Volume(volume) => of_volume(&volume.spec),
         Object::Snapshot(snapshot) => of_snapshot(&snapshot.spec),
         Object::Image(_) | Object::Network(_) | Object::InstanceType(_) | Object::Secret(_) => {
@@ -68,6 +70,14 @@ fn of_forward(spec: &PortForwardSpec) -> Vec<(FieldPath, Reference)> {
         found.push((FieldPath::of("spec.network"), reference));
     }
     found
+}
+
+fn of_balancer(spec: &LoadBalancerSpec) -> Vec<(FieldPath, Reference)> {
+    let target = |(n, target): (usize, &crate::api::BalancerTarget)| {
+        let path = FieldPath::of("spec.targets").index(n).key("instance");
+        (path, Reference::Instance(target.instance.clone()))
+    };
+    spec.targets.iter().enumerate().map(target).collect()
 }
 
 fn of_instance(spec: &InstanceSpec) -> Vec<(FieldPath, Reference)> {

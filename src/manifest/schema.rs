@@ -4,8 +4,8 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::api::{
-    API_VERSION, Image, Instance, InstanceType, KINDS, Kind, Network, PortForward, Secret,
-    Snapshot, Volume,
+    API_VERSION, Image, Instance, InstanceType, KINDS, Kind, LoadBalancer, Network, PortForward,
+    Secret, Snapshot, Volume,
 };
 
 /// Returns one schema of all kinds, always in the same order.
@@ -46,6 +46,7 @@ fn add(generator: &mut SchemaGenerator, kind: Kind) {
         Kind::InstanceType => generator.subschema_for::<InstanceType>(),
         Kind::Secret => generator.subschema_for::<Secret>(),
         Kind::PortForward => generator.subschema_for::<PortForward>(),
+        Kind::LoadBalancer => generator.subschema_for::<LoadBalancer>(),
     };
 }
 

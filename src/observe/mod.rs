@@ -6,6 +6,7 @@
 
 mod addresses;
 mod attached;
+mod balancers;
 mod details;
 pub mod doctor;
 mod foreign;
@@ -28,6 +29,7 @@ mod volumes;
 mod world;
 
 pub use attached::Plugged;
+pub use balancers::{WantedBalancer, Whereabouts};
 pub(crate) use details::chain;
 pub use forwards::{Astray, Carrier, Origin, UserNet, WantedForward, each_port, suffix};
 pub use images::StoredImage;

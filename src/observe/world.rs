@@ -127,6 +127,7 @@ impl World {
             Kind::InstanceType => into_objects(self.types()?),
             Kind::Secret => into_objects(self.secrets()?),
             Kind::PortForward => into_objects(self.forwards()?),
+            Kind::LoadBalancer => into_objects(self.balancers()?),
         };
         objects.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
         Ok(objects)
@@ -146,6 +147,7 @@ impl World {
             Kind::InstanceType => Ok(self.instance_type(&key.name)?.into()),
             Kind::Secret => Ok(self.secret(&key.name)?.into()),
             Kind::PortForward => Ok(self.forward(&key.name)?.into()),
+            Kind::LoadBalancer => Ok(self.balancer(&key.name)?.into()),
         }
     }
 

@@ -66,6 +66,13 @@ pub const fn supported_fields(kind: Kind) -> &'static [&'static str] {
             "spec.instance",
             "status.phase",
         ],
+        Kind::LoadBalancer => &[
+            "metadata.name",
+            "metadata.uid",
+            "spec.port",
+            "spec.protocol",
+            "status.phase",
+        ],
     }
 }
 

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::api::{
-    Image, Instance, InstanceType, Kind, Network, PortForward, Secret, Snapshot, Volume,
+    Image, Instance, InstanceType, Kind, LoadBalancer, Network, PortForward, Secret, Snapshot,
+    Volume,
 };
 
 /// Returns whether objects of the kind may have the field, whether or not one has it now.
@@ -17,6 +18,7 @@ pub(super) fn exists(kind: Kind, names: &[&str]) -> bool {
         Kind::InstanceType => schemars::schema_for!(InstanceType),
         Kind::Secret => schemars::schema_for!(Secret),
         Kind::PortForward => schemars::schema_for!(PortForward),
+        Kind::LoadBalancer => schemars::schema_for!(LoadBalancer),
     };
     let root = schema.to_value();
     let mut nodes = vec![&root];

@@ -35,6 +35,7 @@ pub fn strip_status(object: &mut Object) {
         Object::Instance(o) => o.status = None,
         Object::Image(o) => o.status = None,
         Object::PortForward(o) => o.status = None,
+        Object::LoadBalancer(o) => o.status = None,
         Object::Network(o) => o.status = None,
         Object::Volume(o) => o.status = None,
         Object::Snapshot(o) => o.status = None,

@@ -4,7 +4,7 @@ use crate::api::{Kind, Object};
 
 /// Sorts objects into levels; a level may be worked on in parallel once the one before it is done.
 ///
-/// The order is that of [`Kind`]: secrets, types, images, instances, forwards.
+/// The order is that of [`Kind`]: secrets, types, images, instances, forwards, balancers.
 pub fn levels(mut objects: Vec<Object>) -> Vec<Vec<Object>> {
     objects.sort_by_key(Object::kind);
     let mut levels: Vec<(Kind, Vec<Object>)> = Vec::new();

@@ -4,6 +4,7 @@
 //! of them decides anything again. Each kind has a file with its own steps.
 
 pub mod accelerator;
+pub mod balancer;
 pub mod forward;
 mod graph;
 pub mod image;

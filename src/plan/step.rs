@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::api::Name;
 
-use super::{forward, image, instance, instance_type, network, secret, snapshot, volume};
+use super::{balancer, forward, image, instance, instance_type, network, secret, snapshot, volume};
 
 /// One idempotent change of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub enum Step {
     InstanceType(instance_type::Step),
     /// Of a forward.
     Forward(forward::Step),
+    /// Of a load balancer.
+    Balancer(balancer::Step),
 }
 
 impl Step {
@@ -39,6 +41,7 @@ impl Step {
             Self::Secret(step) => step.describe(),
             Self::InstanceType(step) => step.describe(),
             Self::Forward(step) => step.describe(),
+            Self::Balancer(step) => step.describe(),
         }
     }
 
@@ -50,8 +53,8 @@ impl Step {
             Self::Image(step) => step.equivalent(),
             Self::Network(step) => step.equivalent(name),
             Self::Volume(step) => step.equivalent(),
+            Self::Secret(_) | Self::InstanceType(_) | Self::Balancer(_) => None,
             Self::Snapshot(step) => step.equivalent(),
-            Self::Secret(_) | Self::InstanceType(_) => None,
             Self::Forward(step) => step.equivalent(),
         }
     }

@@ -13,6 +13,7 @@
 //! intents/UID.yaml            what was begun and has not ended
 //! slots/NETWORK-UUID.yaml     who has which address slot, and since when
 //! forwards/UID.yaml           stand-alone port forwards
+//! balancers/UID.yaml          load balancers
 //! secrets/NAME.yaml           values of Secrets
 //! types/NAME.yaml             the user's own instance types
 //! images/NAME.yaml            what is known of cached images
@@ -29,6 +30,7 @@
 //! Directories 0700 and files 0600; in a store that the libvirt group shares, 2770 and 0660.
 //! Readers never lock: every file is replaced as a whole.
 
+mod balancers;
 mod beneath;
 mod error;
 pub mod events;
@@ -55,6 +57,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{Kind, Name, Uid};
 
+pub use balancers::{AppliedBalancer, BalancerRecord, Reach, TargetName};
 pub use error::{Result, StoreError};
 pub use events::{Event, EventType};
 pub use firewall_lock::FirewallLock;

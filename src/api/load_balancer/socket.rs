@@ -111,7 +111,7 @@ impl fmt::Display for SocketClash {
             Self::EveryName => {
                 f.write_str("takes the port for every host name: give one of both http.hostnames")
             }
-            Self::Name(name) => write!(f, "answers to {name} at the port"),
+            Self::Name(name) => write!(f, "answers to {name} at the port already"),
         }
     }
 }

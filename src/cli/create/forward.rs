@@ -73,7 +73,7 @@ impl MoreArgs {
             api_version: API_VERSION.to_owned(),
             kind: "PortForward".to_owned(),
             metadata: ObjectMeta {
-                labels: labels(&self.label)?,
+                labels: labels(&self.label, "--label")?,
                 ..ObjectMeta::named(name)
             },
             spec,
@@ -82,12 +82,16 @@ impl MoreArgs {
     }
 }
 
-pub(super) fn labels(given: &[String]) -> Result<BTreeMap<LabelKey, LabelValue>> {
-    let wrong = |e: crate::api::InvalidName| Error::usage(format!("--label: {e}"));
+/// Reads labels that a flag was given.
+///
+/// # Errors
+/// Usage errors that name the flag.
+pub(super) fn labels(given: &[String], flag: &str) -> Result<BTreeMap<LabelKey, LabelValue>> {
+    let wrong = |e: crate::api::InvalidName| Error::usage(format!("{flag}: {e}"));
     given
         .iter()
         .map(|label| {
-            let (key, value) = pair(label, "--label")?;
+            let (key, value) = pair(label, flag)?;
             let key = LabelKey::new(key).map_err(wrong)?;
             Ok((key, LabelValue::new(value).map_err(wrong)?))
         })

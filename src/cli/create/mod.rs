@@ -2,6 +2,7 @@
 //!
 //! One file a kind; each only builds an object, so that flags and YAML cannot drift apart.
 
+mod balancer;
 pub(crate) mod forward;
 pub(crate) mod instance;
 mod instance_type;
@@ -12,6 +13,7 @@ pub(crate) mod volume;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use self::balancer::BalancerArgs;
 use self::forward::ForwardArgs;
 use self::instance::InstanceArgs;
 use self::instance_type::InstanceTypeArgs;
@@ -52,6 +54,7 @@ const CREATABLE: &[Kind] = &[
     Kind::InstanceType,
     Kind::Snapshot,
     Kind::PortForward,
+    Kind::LoadBalancer,
 ];
 
 /// Adds what `kvmctl create` takes: `-f`, or a kind and its flags.
@@ -78,6 +81,7 @@ pub(crate) fn augment_noun(command: Command, kind: Kind) -> Command {
         Kind::Secret => SecretArgs::augment_args(command),
         Kind::InstanceType => InstanceTypeArgs::augment_args(command),
         Kind::PortForward => ForwardArgs::augment_args(command),
+        Kind::LoadBalancer => BalancerArgs::augment_args(command),
         Kind::Network => NetworkArgs::augment_args(command),
         Kind::Image => command,
     };
@@ -153,6 +157,7 @@ fn from_flags(kind: Kind, matches: &ArgMatches) -> Result<Vec<Object>> {
         Kind::Secret => Ok(vec![parse::<SecretArgs>(matches)?.object()?.into()]),
         Kind::InstanceType => Ok(vec![parse::<InstanceTypeArgs>(matches)?.object().into()]),
         Kind::PortForward => Ok(vec![parse::<ForwardArgs>(matches)?.object()?.into()]),
+        Kind::LoadBalancer => Ok(vec![parse::<BalancerArgs>(matches)?.object()?.into()]),
         Kind::Network => Ok(vec![parse::<NetworkArgs>(matches)?.object().into()]),
         Kind::Image => Err(Error::usage("images are pulled or imported, not created")
             .hint("kvmctl images pull debian-12")

@@ -51,7 +51,7 @@ impl SnapshotArgs {
             api_version: API_VERSION.to_owned(),
             kind: "Snapshot".to_owned(),
             metadata: ObjectMeta {
-                labels: labels(&self.label)?,
+                labels: labels(&self.label, "--label")?,
                 ..ObjectMeta::named(name)
             },
             spec: SnapshotSpec {

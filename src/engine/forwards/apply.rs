@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
-
 use super::claims::Claims;
 use super::delete::in_a_list;
 use super::rules::require_firewall;
@@ -15,6 +13,7 @@ use crate::api::{
 };
 use crate::engine::executor::execute;
 use crate::engine::instances::Sides;
+use crate::engine::merged::merged as merge;
 use crate::engine::options::{Applied, ApplyMode, ApplyOptions, DryRun};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::manifest;
@@ -333,32 +332,13 @@ fn merged(
     before: &ForwardRecord,
     wanted: &PortForward,
 ) -> Result<(Labels, Annotations, PortForwardSpec)> {
-    let last = match &before.last_applied {
-        Some(last) => tree(&last.labels, &last.annotations, &last.spec)?,
-        None => Value::Null,
-    };
+    let last = before.last_applied.as_ref();
     let meta = &wanted.metadata;
-    let new = tree(&meta.labels, &meta.annotations, &wanted.spec)?;
-    let live = tree(&before.labels, &before.annotations, &before.spec)?;
-    let merged = manifest::merge(&last, &new, &live).result;
-    let part = |name: &str| merged.get(name).cloned().unwrap_or(json!({}));
-    let odd = |e: serde_json::Error| Error::failed("the merged spec is invalid").caused_by(e);
-    Ok((
-        serde_json::from_value(part("labels")).map_err(odd)?,
-        serde_json::from_value(part("annotations")).map_err(odd)?,
-        serde_json::from_value(part("spec")).map_err(odd)?,
-    ))
-}
-
-fn tree(labels: &Labels, annotations: &Annotations, spec: &PortForwardSpec) -> Result<Value> {
-    let value = |v: serde_json::Result<Value>| {
-        v.map_err(|e| Error::failed("cannot write the spec").caused_by(e))
-    };
-    Ok(json!({
-        "labels": value(serde_json::to_value(labels))?,
-        "annotations": value(serde_json::to_value(annotations))?,
-        "spec": value(serde_json::to_value(spec))?,
-    }))
+    merge(
+        last.map(|l| (&l.labels, &l.annotations, &l.spec)),
+        (&meta.labels, &meta.annotations, &wanted.spec),
+        (&before.labels, &before.annotations, &before.spec),
+    )
 }
 
 /// Works out what applying a forward would change.

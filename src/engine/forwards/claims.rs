@@ -9,7 +9,7 @@ use crate::api::{InstanceSpec, PortMapping, Uid};
 use crate::error::{Error, Kind, Result};
 use crate::host::ports::{self, Listener};
 use crate::observe::{World, ports_of};
-use crate::store::{ForwardRecord, InstanceRecord, Store};
+use crate::store::{BalancerRecord, ForwardRecord, InstanceRecord, Store};
 
 /// Where free ports are looked for: above what services use, below what the kernel gives to
 /// outgoing connections.
@@ -72,14 +72,31 @@ impl Claims {
         self.holders.push(Holder { who, ports });
     }
 
+    /// Checks that no object of kvmctl's and no rule of others has ports; programs may listen there.
+    ///
+    /// # Errors
+    /// A conflict that names the holder.
+    pub(in crate::engine) fn held(&self, wanted: &PortMapping) -> Result<()> {
+        let Some(error) = self.holder(wanted) else {
+            return Ok(());
+        };
+        Err(error
+            .hint("choose another port of the host")
+            .hint("kvmctl get forwards"))
+    }
+
+    fn holder(&self, wanted: &PortMapping) -> Option<Error> {
+        let holder = self.holders.iter().find(|h| h.ports.clashes(wanted))?;
+        Some(Error::conflict(format!(
+            "{} of the host is taken by {} ({})",
+            listen(wanted),
+            holder.who,
+            holder.ports
+        )))
+    }
+
     fn check(&self, wanted: &PortMapping, localhost: bool) -> Result<()> {
-        if let Some(holder) = self.holders.iter().find(|h| h.ports.clashes(wanted)) {
-            let error = Error::conflict(format!(
-                "{} of the host is taken by {} ({})",
-                listen(wanted),
-                holder.who,
-                holder.ports
-            ));
+        if let Some(error) = self.holder(wanted) {
             return Err(other_port(error).hint("kvmctl get forwards"));
         }
         let listens = |l: &&Listener| in_the_way(l, wanted, localhost);
@@ -186,6 +203,17 @@ fn of_store(store: &Store, except: &BTreeSet<Uid>) -> Result<Vec<Holder>> {
                 who: format!("forward/{}", record.name),
                 ports: record.mapping(),
             });
+        }
+    }
+    for record in store.all::<BalancerRecord>()? {
+        if !except.contains(&record.uid) {
+            let who = format!("loadbalancer/{}", record.name);
+            let sockets = record.spec.sockets().into_iter().map(|s| s.ports);
+            let reaches = record.reaches.into_iter().map(|r| r.ports);
+            holders.extend(sockets.chain(reaches).map(|ports| Holder {
+                who: who.clone(),
+                ports,
+            }));
         }
     }
     for record in store.all::<InstanceRecord>()? {

@@ -21,11 +21,13 @@ mod user_space;
 mod worker;
 
 pub(super) use apply::{apply, sides};
+pub(super) use claims::Claims;
 pub(super) use delete::delete;
 pub(super) use listed::{check_ports, led_to, take_ports, wants_rules};
 pub(super) use mend::{check, mend, tidy};
 pub(super) use rebuild::rebuild;
 pub(super) use rules::{enforce, require_rights, started, withdraw};
+pub(super) use user_space::{reach, settle_all};
 
 use crate::api::{Kind, ObjectKey, Uid};
 use crate::observe::World;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::api::{PortMapping, Uid};
+use crate::engine::balancers;
 use crate::engine::reconcile::Finding;
 use crate::error::{Error, Result};
 use crate::host::ports;
@@ -41,9 +42,7 @@ pub(super) fn check(all: &[PortMapping]) -> Result<()> {
 /// # Errors
 /// A conflict for a port that somebody else has by now, or a guest without user-mode network.
 pub(super) fn settle(world: &World, uid: Uid) -> Result<()> {
-    let record = world.store_for_reading()?.get::<InstanceRecord>(&uid)?;
-    let ports = record.map(|r| r.ports).unwrap_or_default();
-    let wanted: BTreeSet<HostForward> = ports.iter().flat_map(each_port).collect();
+    let wanted = wanted(world, uid)?;
     match world.user_net(uid)? {
         Some(net) => make(&net, &wanted),
         None if wanted.is_empty() || !runs(world, uid)? => Ok(()),
@@ -52,6 +51,29 @@ pub(super) fn settle(world: &World, uid: Uid) -> Result<()> {
         )
         .hint("kvmctl instances attach-network NAME user")),
     }
+}
+
+/// Makes QEMU forward what it does not yet, and takes nothing away.
+///
+/// # Errors
+/// As [`settle`].
+pub(in crate::engine) fn reach(world: &World, uid: Uid) -> Result<()> {
+    let wanted = wanted(world, uid)?;
+    match world.user_net(uid)? {
+        Some(net) => add(&net, &wanted),
+        None => Ok(()),
+    }
+}
+
+/// What QEMU is to forward: the list of the instance, and what balancers reach it by.
+fn wanted(world: &World, uid: Uid) -> Result<BTreeSet<HostForward>> {
+    let record = world.store_for_reading()?.get::<InstanceRecord>(&uid)?;
+    let Some(record) = record else {
+        return Ok(BTreeSet::new());
+    };
+    let reached = balancers::reached(world, &record.name)?;
+    let ports = record.ports.iter().chain(&reached);
+    Ok(ports.flat_map(each_port).collect())
 }
 
 fn runs(world: &World, uid: Uid) -> Result<bool> {
@@ -67,6 +89,10 @@ fn make(net: &UserNet, wanted: &BTreeSet<HostForward>) -> Result<()> {
     for forward in stale {
         net.domain.remove_host_forward(&net.nic, forward)?;
     }
+    add(net, wanted)
+}
+
+fn add(net: &UserNet, wanted: &BTreeSet<HostForward>) -> Result<()> {
     for forward in wanted.difference(&net.there) {
         net.domain.add_host_forward(&net.nic, forward)?;
     }
@@ -95,12 +121,17 @@ pub(super) fn withdraw(world: &World, uid: Uid) -> Result<()> {
 /// What the store or libvirt refuses.
 pub(super) fn off(world: &World) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for record in with_ports(world)? {
+    for record in world.store_for_reading()?.all::<InstanceRecord>()? {
+        let reached = balancers::reached(world, &record.name)?;
+        if record.ports.is_empty() && reached.is_empty() {
+            continue;
+        }
         let Some(net) = world.user_net(record.uid)? else {
             continue;
         };
         let there = |ports: &&PortMapping| each_port(ports).all(|f| net.there.contains(&f));
-        let missing = record.ports.iter().filter(|ports| !there(ports));
+        let wanted = record.ports.iter().chain(&reached);
+        let missing = wanted.filter(|ports| !there(ports));
         findings.extend(missing.map(|ports| Finding {
             object: format!("instance/{}", record.name),
             problem: format!("does not have {ports} forwarded"),
@@ -115,14 +146,9 @@ pub(super) fn off(world: &World) -> Result<Vec<Finding>> {
 ///
 /// # Errors
 /// As [`settle`].
-pub(super) fn settle_all(world: &World) -> Result<()> {
-    with_ports(world)?
+pub(in crate::engine) fn settle_all(world: &World) -> Result<()> {
+    let records: Vec<InstanceRecord> = world.store_for_reading()?.all()?;
+    records
         .iter()
         .try_for_each(|record| settle(world, record.uid))
-}
-
-fn with_ports(world: &World) -> Result<Vec<InstanceRecord>> {
-    let mut records: Vec<InstanceRecord> = world.store_for_reading()?.all()?;
-    records.retain(|r| !r.ports.is_empty());
-    Ok(records)
 }

@@ -50,7 +50,7 @@ pub fn change_spec(
         Ok(())
     };
     let outcome = edit(world, key, reporter, change)?.outcome;
-    forwards::tidy(world, reporter);
+    crate::engine::tidy(world, reporter);
     Ok(outcome)
 }
 

@@ -18,9 +18,9 @@ use super::worker::InstanceWorker;
 use crate::api::Quantity;
 
 use super::super::executor::execute;
-use super::super::forwards;
 use super::super::options::{Applied, DeleteOptions, DryRun};
 use super::super::power;
+use super::super::{balancers, forwards};
 use crate::api::Reporter;
 
 /// How long to wait for another run that works on the same instance.
@@ -111,6 +111,7 @@ pub(super) fn delete_locked(
         forwards::require_rights(world)?;
     }
     begin(world, key, &found, &facts)?;
+    balancers::leave(world, &key.name, reporter)?;
     if let (Takedown::Graceful(grace), Some(domain)) = (takedown, &found.domain) {
         if !options.wait {
             return left_shutting_down(domain, applied);

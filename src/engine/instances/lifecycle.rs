@@ -13,7 +13,6 @@ use crate::plan::{ObjectPlan, Outcome};
 use crate::store::STORE_WAIT;
 
 use super::super::executor::execute;
-use super::super::forwards;
 use super::super::power;
 use crate::api::Reporter;
 
@@ -66,7 +65,7 @@ pub fn lifecycle(
     let (active, paused) = (state.is_active(), state.is_paused());
     let outcome = perform(world, key, change, &domain, (active, paused), reporter);
     if matches!(change, Change::Start | Change::Restart(_)) {
-        forwards::tidy(world, reporter);
+        crate::engine::tidy(world, reporter);
     }
     outcome
 }

@@ -5,7 +5,7 @@ use super::worker::NetworkWorker;
 use super::{OBJECT_WAIT, note};
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::engine::executor::execute;
-use crate::engine::{forwards, replug};
+use crate::engine::replug;
 use crate::error::Result;
 use crate::observe::World;
 use crate::plan::network::Step;
@@ -64,5 +64,5 @@ fn put_right(world: &World, reporter: &dyn Reporter) {
         }
         Err(error) => reporter.warn(&format!("running guests were not looked at: {error}")),
     }
-    forwards::tidy(world, reporter);
+    crate::engine::tidy(world, reporter);
 }

@@ -7,7 +7,7 @@ use super::settle::event;
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::engine::batch::{Batch, run_all};
 use crate::engine::options::{Applied, DeleteOptions, DryRun, WIDTH};
-use crate::engine::{forwards, images, instances, networks, owned, snapshots, volumes};
+use crate::engine::{balancers, forwards, images, instances, networks, owned, snapshots, volumes};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::{self, Outcome, Step};
@@ -48,7 +48,7 @@ pub fn delete(
         }));
     }
     if options.dry_run == DryRun::None && touched {
-        forwards::tidy(world, reporter);
+        crate::engine::tidy(world, reporter);
     }
     for owner in owned::lock(&gone).iter() {
         for key in owned::secrets_of(world, owner)? {
@@ -79,6 +79,9 @@ fn delete_one(
     if key.kind == Kind::PortForward {
         return forwards::delete(world, key, options, reporter);
     }
+    if key.kind == Kind::LoadBalancer {
+        return balancers::delete(world, key, options, reporter);
+    }
     if key.kind == Kind::Network {
         return networks::delete(world, key, options, reporter);
     }
@@ -98,7 +101,8 @@ fn delete_one(
         | Kind::Volume
         | Kind::Instance
         | Kind::Snapshot
-        | Kind::PortForward => Step::Image(plan::image::Step::Record),
+        | Kind::PortForward
+        | Kind::LoadBalancer => Step::Image(plan::image::Step::Record),
     };
     if options.dry_run == DryRun::None {
         match key.kind {

@@ -2,10 +2,10 @@
 
 use super::apply_one;
 use crate::api::{Kind, Object, ObjectKey, ObjectMeta};
-use crate::engine::forwards;
 use crate::engine::instances::{self, Sides};
 use crate::engine::networks;
 use crate::engine::options::{ApplyMode, ApplyOptions, DryRun};
+use crate::engine::{balancers, forwards};
 use crate::error::{Error, Result};
 use crate::manifest;
 use crate::observe::{StoredImage, World};
@@ -22,7 +22,12 @@ pub fn change_meta(
     mut change: impl FnMut(&mut ObjectMeta) -> Result<()>,
 ) -> Result<Outcome> {
     if key.kind == Kind::Instance {
-        return instances::change_meta(world, &key.name, dry_run, &mut change);
+        let outcome = instances::change_meta(world, &key.name, dry_run, &mut change)?;
+        if dry_run == DryRun::None && outcome.changed() {
+            // Its labels may be those that a balancer selects by.
+            balancers::tidy(world, &crate::api::Silent);
+        }
+        return Ok(outcome);
     }
     if key.kind == Kind::Network {
         return networks::change_meta(world, &key.name, &mut change);
@@ -83,6 +88,9 @@ pub fn sides(world: &World, object: &Object) -> Result<Sides> {
     }
     if let Object::PortForward(forward) = object {
         return forwards::sides(world, forward);
+    }
+    if let Object::LoadBalancer(balancer) = object {
+        return balancers::sides(world, balancer);
     }
     if let Object::Network(network) = object {
         return networks::sides(world, network);

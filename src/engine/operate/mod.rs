@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 use super::batch::{Batch, run_all};
 use super::options::{Applied, ApplyOptions, DryRun, WIDTH};
-use super::{forwards, instances, networks, owned, references, snapshots, volumes};
+use super::{balancers, forwards, instances, networks, owned, references, snapshots, volumes};
 use crate::api::{Kind, Object, ObjectKey, Reporter};
 use crate::error::Result;
 use crate::observe::World;
@@ -60,7 +60,7 @@ pub fn apply(
         }
     }
     if options.dry_run == DryRun::None && touched {
-        forwards::tidy(world, reporter);
+        super::tidy(world, reporter);
     }
     Ok(sum)
 }
@@ -69,7 +69,12 @@ pub fn apply(
 const fn touches_networks(kind: Kind) -> bool {
     !matches!(
         kind,
-        Kind::Secret | Kind::InstanceType | Kind::Image | Kind::Volume | Kind::Snapshot
+        Kind::Secret
+            | Kind::InstanceType
+            | Kind::Image
+            | Kind::Volume
+            | Kind::Snapshot
+            | Kind::LoadBalancer
     )
 }
 
@@ -87,6 +92,7 @@ fn apply_one(
         Object::InstanceType(wanted) => instance_type::apply_type(world, wanted, options),
         Object::Image(wanted) => image::apply_image(world, wanted, options, reporter),
         Object::PortForward(wanted) => forwards::apply(world, wanted, options, reporter),
+        Object::LoadBalancer(wanted) => balancers::apply(world, wanted, options, reporter),
         Object::Network(wanted) => networks::apply(world, wanted, options, reporter),
     }
 }

@@ -153,11 +153,11 @@ fn what_is_not_an_object_of_ours_is_told() {
     web.yaml:1:1: (document 1) apiVersion not set, kind not set
     web.yaml:1:1: (document 1) apiVersion not set
     web.yaml:1:13: (document 1) apiVersion: "v1" is not known; this version reads "kvmctl/v1"
-    web.yaml:2:7: (document 1) unknown kind "Pod"; the kinds are Secret, InstanceType, Image, Network, Volume, Instance, PortForward
+    web.yaml:2:7: (document 1) unknown kind "Pod"; the kinds are Secret, InstanceType, Image, Network, Volume, Instance, Snapshot, PortForward, LoadBalancer
     web.yaml:2:7: (document 1) unknown kind "instance"; did you mean "Instance"?
     web.yaml:2:7: (document 1) unknown kind "vm"; did you mean "Instance"?
     web.yaml:2:7: (document 1) unknown kind "Instnce"; did you mean "Instance"?
-    web.yaml:2:7: (document 1) unknown kind 5; the kinds are Secret, InstanceType, Image, Network, Volume, Instance, PortForward
+    web.yaml:2:7: (document 1) unknown kind 5; the kinds are Secret, InstanceType, Image, Network, Volume, Instance, Snapshot, PortForward, LoadBalancer
     web.yaml:1:1: (document 1) missing field "metadata"
     web.yaml:3:11: (document 1) metadata: expected a mapping, found a list
     web.yaml:1:1: (document 1) items: a List has a list of objects here
@@ -229,7 +229,7 @@ fn lists_are_expanded_and_their_problems_are_told_per_object() {
     insta::assert_snapshot!(problems(&bad), @r#"
     web.yaml:16:16: (document 1) spec.cpus: expected a whole number that is not negative, found "no"
     web.yaml:17:3: (document 1) apiVersion not set
-    web.yaml:17:10: (document 1) unknown kind "X"; the kinds are Secret, InstanceType, Image, Network, Volume, Instance, PortForward
+    web.yaml:17:10: (document 1) unknown kind "X"; the kinds are Secret, InstanceType, Image, Network, Volume, Instance, Snapshot, PortForward, LoadBalancer
     web.yaml:18:3: (document 1) items[4]: missing field "metadata"
     "#);
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::api::{Object, ObjectKey, PortMapping, Protocol};
+use crate::api::{BalancerSocket, Object, ObjectKey, PortMapping, Protocol};
 use crate::manifest::diagnostic::Diagnostic;
 use crate::manifest::origin::{Located, Problem};
 use crate::manifest::path::FieldPath;
@@ -15,6 +15,7 @@ pub(super) fn check(objects: &[Located<Object>], found: &mut Vec<Diagnostic>) {
     names(objects, found);
     addresses(objects, found);
     ports(objects, found);
+    balancers(objects, found);
 }
 
 fn names(objects: &[Located<Object>], found: &mut Vec<Diagnostic>) {
@@ -95,6 +96,44 @@ fn ports(objects: &[Located<Object>], found: &mut Vec<Diagnostic>) {
         claims.sort_by_key(|c| (c.mapping.host, c.owner, c.index));
         for (earlier, later) in clashes(&claims) {
             found.push(clash(objects, earlier, later));
+        }
+    }
+}
+
+/// Balancers share ports with each other by name, and with nobody else.
+fn balancers(objects: &[Located<Object>], found: &mut Vec<Diagnostic>) {
+    let sockets: Vec<(usize, BalancerSocket)> = objects
+        .iter()
+        .enumerate()
+        .filter_map(|(n, object)| match &object.value {
+            Object::LoadBalancer(balancer) => Some((n, balancer.spec.sockets())),
+            _ => None,
+        })
+        .flat_map(|(n, sockets)| sockets.into_iter().map(move |s| (n, s)))
+        .collect();
+    if sockets.is_empty() {
+        return;
+    }
+    let claims: Vec<Claim> = objects
+        .iter()
+        .enumerate()
+        .flat_map(|(owner, object)| claims_of(owner, &object.value))
+        .collect();
+    let mut told = |owner: usize, other: usize, why: String| {
+        let (at, other) = (&objects[owner].origin, &objects[other]);
+        let rule = format!("{} at {} {why}", label(&other.value), other.origin);
+        found.push(at.diagnose(&Problem::of_value(FieldPath::of("spec.port"), rule)));
+    };
+    for (n, (owner, socket)) in sockets.iter().enumerate() {
+        let mut earlier = sockets[..n].iter().filter(|(other, _)| other != owner);
+        if let Some((other, clash)) =
+            earlier.find_map(|(other, s)| Some((*other, s.clash(socket)?)))
+        {
+            told(*owner, other, clash.to_string());
+        }
+        let taken = |claim: &&Claim| claim.mapping.clashes(&socket.ports);
+        if let Some(claim) = claims.iter().find(taken) {
+            told(*owner, claim.owner, format!("takes port {socket}, too"));
         }
     }
 }

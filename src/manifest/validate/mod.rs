@@ -3,6 +3,7 @@
 //! All problems are returned, not only the first. What only the host knows (does the network exist,
 //! is the port free) is checked by the planner.
 
+mod balancer;
 mod cross;
 mod forward;
 mod instance;
@@ -49,6 +50,7 @@ pub fn check(object: &Object, purpose: Purpose) -> Vec<Problem> {
         Object::InstanceType(t) => others::instance_type(&t.spec, &mut problems),
         Object::Secret(secret) => others::secret(secret, purpose, &mut problems),
         Object::PortForward(forward) => forward::check(&forward.spec, &mut problems),
+        Object::LoadBalancer(balancer) => balancer::check(&balancer.spec, &mut problems),
     }
     problems
 }
@@ -78,3 +80,6 @@ pub fn validate(objects: &[Located<Object>], purpose: Purpose) -> Result<(), Vec
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod balancer_tests;

@@ -8,5 +8,5 @@ mod wanted;
 
 pub use carrier::Carrier;
 pub use user_space::{UserNet, each_port};
-pub(super) use wanted::segment_of;
 pub use wanted::{Astray, Origin, WantedForward, suffix};
+pub(super) use wanted::{Place, segment_of};

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::libvirt::xml::network::NetworkXml;
 use crate::net::forward::{Bridge, LibvirtRules, Mapping, Segment};
 use crate::observe::World;
-use crate::store::{ForwardRecord, IndexRow, InstanceRecord, NicBrief};
+use crate::store::{ForwardRecord, IndexRow, InstanceRecord, Labels, NicBrief};
 
 /// Whose a forward is.
 #[derive(Debug, Clone)]
@@ -87,11 +87,12 @@ impl WantedForward {
     }
 }
 
-/// Where an instance is, as far as forwards must know.
+/// Where an instance is, as far as forwards and balancers must know.
 #[derive(Debug)]
-struct Place {
-    name: Name,
-    nics: Vec<NicBrief>,
+pub struct Place {
+    pub(in crate::observe) name: Name,
+    pub(in crate::observe) labels: Labels,
+    pub(in crate::observe) nics: Vec<NicBrief>,
     ports: Vec<PortMapping>,
     created: Timestamp,
 }
@@ -100,6 +101,7 @@ impl From<IndexRow> for Place {
     fn from(row: IndexRow) -> Self {
         Self {
             name: row.name,
+            labels: row.labels,
             nics: row.nics,
             ports: row.ports,
             created: row.created,
@@ -112,6 +114,7 @@ impl From<InstanceRecord> for Place {
         Self {
             nics: record.reserved(),
             name: record.name,
+            labels: record.labels,
             ports: record.ports,
             created: record.created,
         }
@@ -158,7 +161,7 @@ impl World {
     }
 
     /// Returns where every instance is, also of those that are being made.
-    fn places(&self) -> Result<BTreeMap<Uid, Place>> {
+    pub(in crate::observe) fn places(&self) -> Result<BTreeMap<Uid, Place>> {
         let briefs = self.host()?.domain_briefs()?;
         let rows = self.index_of(&briefs)?.rows.into_iter();
         let mut places: BTreeMap<Uid, Place> =
@@ -174,7 +177,7 @@ impl World {
     }
 
     /// Identities of the instances whose deletion has begun.
-    fn deleted_instances(&self) -> Result<BTreeSet<Uid>> {
+    pub(in crate::observe) fn deleted_instances(&self) -> Result<BTreeSet<Uid>> {
         let intents = self.intents()?.into_iter();
         let deleted = intents.filter(|(_, b)| b.intent.op == crate::store::IntentOp::Delete);
         Ok(deleted.map(|(uid, _)| uid).collect())
@@ -291,7 +294,11 @@ impl World {
     }
 
     /// Finds the address that an instance without a reserved one has been given.
-    fn leased(&self, uid: Uid, network: Option<&str>) -> Result<Option<NicBrief>> {
+    pub(in crate::observe) fn leased(
+        &self,
+        uid: Uid,
+        network: Option<&str>,
+    ) -> Result<Option<NicBrief>> {
         let record: Option<InstanceRecord> = self.store_for_reading()?.get(&uid)?;
         let nics = record.into_iter().flat_map(|r| r.nics);
         for nic in nics.filter(|n| n.network_uid.is_some()) {

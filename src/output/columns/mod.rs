@@ -3,6 +3,7 @@
 //! NAME is first and AGE last of the default columns; wide columns follow at the end, so that scripts
 //! that count columns stay right.
 
+pub(in crate::output) mod balancer;
 pub(in crate::output) mod forward;
 mod image;
 mod instance;
@@ -77,6 +78,7 @@ pub fn titles(kind: Kind, width: Width) -> Vec<&'static str> {
         Kind::InstanceType => titles_of(instance_type::COLUMNS, width),
         Kind::Secret => titles_of(secret::COLUMNS, width),
         Kind::PortForward => titles_of(forward::COLUMNS, width),
+        Kind::LoadBalancer => titles_of(balancer::COLUMNS, width),
     }
 }
 
@@ -91,6 +93,7 @@ pub fn cells(object: &Object, width: Width, ctx: Ctx) -> Vec<Cell> {
         Object::InstanceType(o) => cells_of(instance_type::COLUMNS, &**o, width, ctx),
         Object::Secret(o) => cells_of(secret::COLUMNS, &**o, width, ctx),
         Object::PortForward(o) => cells_of(forward::COLUMNS, &**o, width, ctx),
+        Object::LoadBalancer(o) => cells_of(balancer::COLUMNS, &**o, width, ctx),
     }
 }
 
@@ -165,6 +168,7 @@ mod tests {
             samples::instance_type("t2.micro").into(),
             samples::secret("db"),
             samples::forward("web-8080").into(),
+            samples::balancer("web-lb").into(),
         ]
     }
 

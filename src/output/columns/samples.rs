@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::Ctx;
 use crate::api::{
-    Image, Instance, InstanceType, Network, Object, PortForward, Secret, Snapshot, Timestamp,
-    Volume,
+    Image, Instance, InstanceType, LoadBalancer, Network, Object, PortForward, Secret, Snapshot,
+    Timestamp, Volume,
 };
 
 pub(in crate::output) const PASSWORD: &str = "hunter2-do-not-print";
@@ -220,6 +220,53 @@ pub(in crate::output) fn forward(name: &str) -> PortForward {
             "backend": "iptables",
             "connections": 2,
             "packets": 18,
+        },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+pub(in crate::output) fn balancer(name: &str) -> LoadBalancer {
+    let value = json!({
+        "apiVersion": "kvmctl/v1",
+        "kind": "LoadBalancer",
+        "metadata": {"name": name, "creationTimestamp": "2024-05-01T11:00:00Z"},
+        "spec": {
+            "port": 80,
+            "algorithm": "least-conn",
+            "targets": [
+                {"instance": "web1", "port": 8080, "weight": 3},
+                {"instance": "web2", "port": 8080},
+                {"instance": "web3", "port": 8080, "backup": true},
+            ],
+            "http": {"hostnames": ["www.example.com"]},
+        },
+        "status": {
+            "phase": "Degraded",
+            "reason": "TargetsDown",
+            "message": "2 of 3 targets do not answer",
+            "listen": ["0.0.0.0:80", "[::]:80"],
+            "healthy": 1,
+            "targets": [
+                {
+                    "instance": "web1", "port": 8080, "source": "Listed", "health": "Healthy",
+                    "address": "192.168.122.201:8080", "weight": 3, "latencyMicros": 1250,
+                },
+                {
+                    "instance": "web2", "port": 8080, "source": "Listed", "health": "Unhealthy",
+                    "address": "192.168.122.202:8080", "weight": 1, "reason": "Refused",
+                    "lastError": "nobody listens",
+                },
+                {
+                    "instance": "web3", "port": 8080, "source": "Listed", "health": "Unresolved",
+                    "weight": 1, "backup": true, "reason": "NoAddress",
+                    "lastError": "no address of instance \"web3\" is known",
+                },
+            ],
+            "counters": {
+                "requests": 120,
+                "statuses": {"1xx": 0, "2xx": 118, "3xx": 0, "4xx": 2, "5xx": 0},
+                "connections": 3,
+            },
         },
     });
     serde_json::from_value(value).unwrap()

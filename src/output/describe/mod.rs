@@ -1,5 +1,6 @@
 //! `describe`: everything about one object for a person, events last. One file a kind.
 
+mod balancer;
 mod doc;
 mod forward;
 mod image;
@@ -42,8 +43,10 @@ pub fn render(described: &Described, now: Timestamp, paint: Paint) -> String {
         Object::InstanceType(o) => instance_type::body(&mut doc, o),
         Object::Secret(o) => secret::body(&mut doc, o),
         Object::PortForward(o) => forward::body(&mut doc, o),
+        Object::LoadBalancer(o) => balancer::body(&mut doc, o),
     }
-    if !matches!(object, Object::Instance(_) | Object::PortForward(_)) {
+    let leads = matches!(object, Object::PortForward(_) | Object::LoadBalancer(_));
+    if !leads && !matches!(object, Object::Instance(_)) {
         doc.list("Used by", users(described));
     }
     events(&mut doc, &described.events, now);
