@@ -283,8 +283,15 @@ impl Home {
         }
         remove(&self.0.join(LOCK))?;
         match fs::remove_dir(&self.0) {
-            // The next one is there already.
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            // The next one is there already, or it is a file system of its own.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy
+                ) =>
+            {
+                Ok(())
+            }
             result => gone(result, &self.0),
         }
     }

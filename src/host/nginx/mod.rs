@@ -259,6 +259,14 @@ impl Nginx {
     }
 }
 
+/// Makes sure that there is an nginx that can balance tcp and udp, too.
+///
+/// # Errors
+/// What is missing.
+pub fn stream_module() -> Result<(), NginxError> {
+    Binary::find()?.stream().map(drop)
+}
+
 impl Changed {
     const fn nothing() -> Self {
         Self {

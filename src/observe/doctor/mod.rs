@@ -16,7 +16,7 @@ use cpu::kvm;
 use daemon::{daemon, group, socket_mode, unreachable_daemon};
 use network::network;
 use pool::pool;
-use tools::{HERE, ON_HOST, tools};
+use tools::{HERE, ON_HOST, stream, tools};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -106,6 +106,9 @@ pub fn run(settings: &Settings, world: Result<&World>) -> Report {
     }
     let local = opened.is_err() || opened.is_ok_and(|(_, host)| host.is_local());
     tools(&mut report, if local { &[HERE, ON_HOST] } else { &[HERE] });
+    if local {
+        stream(&mut report);
+    }
     report
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Level, Report};
 use crate::host;
+use crate::host::nginx::NginxError;
 
 /// A tool: its check, the programs that will do, their package, what it does, what its lack means.
 pub(super) type Needed = (
@@ -64,10 +65,24 @@ pub(super) const ON_HOST: &[Needed] = &[
         "nginx",
         &["nginx"],
         "nginx-light",
-        "will serve load balancers",
+        "serves load balancers",
         Level::Warning,
     ),
 ];
+
+/// Balancers of tcp and udp need a part of nginx that is a package of its own.
+pub(super) fn stream(report: &mut Report) {
+    match host::nginx::stream_module() {
+        Ok(()) => report.ok("nginx-stream", "nginx balances tcp and udp, too"),
+        // That there is no nginx was told.
+        Err(NginxError::Tool(_)) => {}
+        Err(e) => report.warning(
+            "nginx-stream",
+            e.to_string(),
+            "apt-get install libnginx-mod-stream",
+        ),
+    }
+}
 
 pub(super) fn tools(report: &mut Report, needed: &[&[Needed]]) {
     for &(name, names, package, what, level) in needed.iter().copied().flatten() {
