@@ -65,6 +65,6 @@ pub use snapshot::{
 };
 pub use span::{InvalidSpan, Span};
 pub use volume::{
-    CacheMode, DiscardMode, FileSystem, IoMode, Preallocation, UnknownWord, Volume,
+    CacheMode, DiscardMode, FileSystem, IoMode, IoThread, Preallocation, UnknownWord, Volume,
     VolumeAttachment, VolumePhase, VolumeSource, VolumeSpec, VolumeStatus, VolumeUse, disk_serial,
 };

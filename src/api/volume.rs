@@ -51,7 +51,7 @@ pub struct VolumeSpec {
     pub source: Option<VolumeSource>,
 }
 
-/// What a volume begins as: one of the three.
+/// What a volume begins as: one of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VolumeSource {
@@ -67,6 +67,12 @@ pub struct VolumeSource {
     /// Which disk of the snapshot, where it has several: `root` or the name of a volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
+    /// A file system with what is in this tar archive: the path of a file, or `-` for standard input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tar: Option<String>,
+    /// Which file system; ext4 when nothing is said, and no other yet. Goes with `tar`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs: Option<FileSystem>,
 }
 
 macro_rules! word_enum {
@@ -175,6 +181,18 @@ word_enum!(
 );
 
 word_enum!(
+    /// Which thread of QEMU serves a disk.
+    IoThread {
+        /// The main one, with everything else.
+        Main = "main",
+        /// One for all volumes of the instance that ask for it.
+        Shared = "shared",
+        /// One for this volume alone.
+        Own = "own",
+    }
+);
+
+word_enum!(
     /// A file system that a blank volume is given.
     FileSystem {
         /// ext4.
@@ -213,6 +231,9 @@ pub struct VolumeAttachment {
     /// How QEMU does its input and output; its own choice when nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io: Option<IoMode>,
+    /// Which thread of QEMU serves it; the main one when nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iothread: Option<IoThread>,
 }
 
 impl VolumeAttachment {
@@ -227,6 +248,7 @@ impl VolumeAttachment {
             cache: None,
             discard: None,
             io: None,
+            iothread: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! `volumes attach`, `detach`, `resize`, `clone`, `import`, `export`.
+//! `volumes attach`, `detach`, `resize`, `clone`, `import`, `export`, `upload`, `download`.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,8 @@ use super::context::Ctx;
 use super::create::volume::{disk_format, volume};
 use super::targets::Targets;
 use crate::api::{
-    CacheMode, DiscardMode, DiskFormat, IoMode, Kind, Name, ObjectKey, Quantity, VolumeAttachment,
-    VolumeSource, VolumeSpec,
+    CacheMode, DiscardMode, DiskFormat, IoMode, IoThread, Kind, Name, ObjectKey, Quantity,
+    VolumeAttachment, VolumeSource, VolumeSpec,
 };
 use crate::engine::volumes::{ExportRequest, ImportRequest};
 use crate::engine::{self, Applied, ApplyMode, ApplyOptions, Interrupt};
@@ -41,6 +41,9 @@ pub(crate) struct AttachArgs {
     /// How QEMU does its input and output: threads, native or io_uring
     #[arg(long, value_name = "MODE")]
     io: Option<IoMode>,
+    /// Thread of QEMU that serves it: main, shared (by volumes that ask for it) or own
+    #[arg(long, value_name = "THREAD")]
+    iothread: Option<IoThread>,
 }
 
 /// What to detach.
@@ -66,6 +69,9 @@ pub(crate) struct ResizeArgs {
     /// Lose what lies beyond a smaller size
     #[arg(long)]
     allow_shrink: bool,
+    /// Let the guest that has it grow the file system on it, by its agent
+    #[arg(long, conflicts_with = "allow_shrink")]
+    grow_fs: bool,
 }
 
 /// What to copy.
@@ -142,6 +148,40 @@ pub(crate) struct ExportArgs {
     overwrite: bool,
 }
 
+/// What to put into a volume.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UploadArgs {
+    /// Volume; nobody may have it
+    #[arg(value_name = "VOLUME")]
+    volume: Name,
+    /// The file, in the volume's format
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What the file is; raw takes any bytes as they are
+    #[arg(long, value_name = "FORMAT", value_parser = disk_format)]
+    format: Option<DiskFormat>,
+    /// SHA-256 that the file must have
+    #[arg(long, value_name = "HEX")]
+    checksum: Option<String>,
+    /// Take a disk that is larger than the free space of the pool
+    #[arg(long)]
+    sparse: bool,
+}
+
+/// What to fetch, and where to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DownloadArgs {
+    /// Volume
+    #[arg(value_name = "VOLUME")]
+    volume: Name,
+    /// File to write
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    overwrite: bool,
+}
+
 /// Takes a file as a volume.
 pub(crate) fn import(ctx: &Ctx, _: Option<Kind>, args: ImportArgs) -> Result<()> {
     let request = ImportRequest {
@@ -188,6 +228,7 @@ pub(crate) fn attach(ctx: &Ctx, _: Option<Kind>, args: AttachArgs) -> Result<()>
         cache: args.cache,
         discard: args.discard,
         io: args.io,
+        iothread: args.iothread,
         ..VolumeAttachment::named(args.volume)
     };
     catch_signals()?;
@@ -199,7 +240,13 @@ pub(crate) fn attach(ctx: &Ctx, _: Option<Kind>, args: AttachArgs) -> Result<()>
 pub(crate) fn detach(ctx: &Ctx, _: Option<Kind>, args: DetachArgs) -> Result<()> {
     let key = match args.target {
         Some(target) => Targets::one_instance(None, &[target], "volumes detach VOLUME")?,
-        None => holder(ctx, &args.volume)?,
+        None => match holder(ctx, &args.volume)? {
+            Some(key) => key,
+            None => {
+                let volume = ObjectKey::new(Kind::Volume, args.volume);
+                return ctx.print_outcome(&volume, "attached to no instance");
+            }
+        },
     };
     catch_signals()?;
     let reporter = ctx.reporter();
@@ -208,13 +255,11 @@ pub(crate) fn detach(ctx: &Ctx, _: Option<Kind>, args: DetachArgs) -> Result<()>
 }
 
 /// Returns the one instance that has a volume.
-fn holder(ctx: &Ctx, name: &Name) -> Result<ObjectKey> {
+fn holder(ctx: &Ctx, name: &Name) -> Result<Option<ObjectKey>> {
     let holders = engine::volumes::holders(ctx.world()?, name)?;
     match holders.as_slice() {
-        [one] => Ok(ObjectKey::new(Kind::Instance, one.clone())),
-        [] => Err(Error::not_found(format!(
-            "volume/{name} is attached to no instance"
-        ))),
+        [one] => Ok(Some(ObjectKey::new(Kind::Instance, one.clone()))),
+        [] => Ok(None),
         several => {
             let names: Vec<String> = several.iter().map(Name::to_string).collect();
             Err(Error::usage(format!(
@@ -230,8 +275,50 @@ fn holder(ctx: &Ctx, name: &Name) -> Result<ObjectKey> {
 pub(crate) fn resize(ctx: &Ctx, _: Option<Kind>, args: ResizeArgs) -> Result<()> {
     let key = ObjectKey::new(Kind::Volume, args.volume);
     ctx.change(vec![key], false, |world, key, reporter| {
-        engine::volumes::resize(world, key, args.size, args.allow_shrink, reporter)
+        // Asked first, so that nothing is resized where it cannot be done.
+        let guest = match args.grow_fs {
+            true => Some(engine::volumes::GrowFs::find(world, key)?),
+            false => None,
+        };
+        let resized = engine::volumes::resize(world, key, args.size, args.allow_shrink, reporter)?;
+        let grown = guest.map(|g| engine::volumes::grow_fs(&g, key, args.size, reporter));
+        Ok(match grown.transpose()? {
+            Some(true) => Outcome::Configured,
+            _ => resized,
+        })
     })
+}
+
+/// Gives a volume other content.
+pub(crate) fn upload(ctx: &Ctx, _: Option<Kind>, args: UploadArgs) -> Result<()> {
+    let key = ObjectKey::new(Kind::Volume, args.volume.clone());
+    let request = ImportRequest {
+        source: args.file.to_string_lossy().into_owned(),
+        name: args.volume,
+        format: args.format,
+        size: None,
+        pool: None,
+        checksum: args.checksum,
+        without_checksum: false,
+        allow_http: false,
+        sparse: args.sparse,
+    };
+    catch_signals()?;
+    let reporter = ctx.reporter();
+    engine::volumes::upload(ctx.world()?, &key, &request, reporter.as_ref())?;
+    reporter.finished(&key);
+    ctx.print_outcome(&key, "uploaded")
+}
+
+/// Writes the bytes of a volume to a file.
+pub(crate) fn download(ctx: &Ctx, _: Option<Kind>, args: DownloadArgs) -> Result<()> {
+    let key = ObjectKey::new(Kind::Volume, args.volume);
+    catch_signals()?;
+    let reporter = ctx.reporter();
+    let world = ctx.world()?;
+    engine::volumes::download(world, &key, &args.file, args.overwrite, reporter.as_ref())?;
+    reporter.finished(&key);
+    ctx.print_outcome(&key, &format!("downloaded to {}", args.file.display()))
 }
 
 /// Copies a volume: the same way as `create --from-volume`.

@@ -61,6 +61,7 @@ pub fn check(world: &World) -> Result<Vec<Finding>> {
 pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     crate::host::sweep_seeds();
+    volumes::sweep(world);
     for intent in intents(world)? {
         super::signal::interrupted()?;
         let key = key_of(&intent);

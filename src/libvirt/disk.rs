@@ -2,6 +2,7 @@
 
 use super::domain::Domain;
 use super::error::LibvirtError;
+use super::ffi::iothreads;
 use super::interface::Place;
 use super::xml::disk::DiskXml;
 use super::xml::domain::DomainXml;
@@ -27,6 +28,26 @@ impl Domain {
         let xml = disk.to_xml()?;
         self.ask("virDomainDetachDeviceFlags", "detach a disk from", |raw| {
             raw.detach_device_flags(&xml, place.flags())
+        })
+    }
+
+    /// Adds a thread that serves disks.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn add_iothread(&self, id: u32, place: Place) -> Result<(), LibvirtError> {
+        self.ask("virDomainAddIOThread", "add an I/O thread to", |raw| {
+            iothreads::add(raw, id, place.flags())
+        })
+    }
+
+    /// Removes a thread that serves no disk any more.
+    ///
+    /// # Errors
+    /// What the driver refuses, as while a disk is served by it.
+    pub fn remove_iothread(&self, id: u32, place: Place) -> Result<(), LibvirtError> {
+        self.ask("virDomainDelIOThread", "remove an I/O thread of", |raw| {
+            iothreads::remove(raw, id, place.flags())
         })
     }
 

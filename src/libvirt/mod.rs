@@ -24,6 +24,7 @@ mod snapshot;
 mod stats;
 mod user_net;
 mod volume;
+mod volume_stream;
 pub mod xml;
 
 #[cfg(test)]
@@ -44,4 +45,5 @@ pub use pool::{Pool, PoolInfo};
 pub use stats::{Disks, DomainBrief, DomainUsage};
 pub use user_net::HostForward;
 pub use volume::{Volume, VolumeBrief, VolumeInfo};
+pub use volume_stream::{Filling, HoleSink};
 pub use xml::object::ObjectMetadata;

@@ -22,6 +22,11 @@ pub enum Step {
         /// Whether what lies beyond a smaller size may be lost.
         shrink: bool,
     },
+    /// Takes the new file instead of the old one, which goes with its sidecar.
+    Swap {
+        /// The old file and its sidecar.
+        old: [VolumeRef; 2],
+    },
     /// Deletes a file.
     Delete(VolumeRef),
     /// Removes the record and ends the intent.
@@ -84,6 +89,12 @@ pub fn create(key: ObjectKey, new: NewVolume) -> ObjectPlan {
     plan(key, Outcome::Created, stages)
 }
 
+/// Plans that a volume gets other content: a new file takes the place of the old one.
+pub fn replace(key: ObjectKey, new: NewVolume, old: [VolumeRef; 2]) -> ObjectPlan {
+    let stages = vec![vec![Step::Create(new)], vec![Step::Swap { old }]];
+    plan(key, Outcome::Configured, stages)
+}
+
 /// Plans the change of a volume; without a size only its record changes.
 pub fn change(key: ObjectKey, resize: Option<Step>) -> ObjectPlan {
     let mut stages: Vec<Vec<Step>> = resize.into_iter().map(|step| vec![step]).collect();
@@ -127,6 +138,7 @@ impl Step {
             Self::Resize {
                 volume, capacity, ..
             } => format!("resize {} to {capacity}", volume.name),
+            Self::Swap { old: [file, _] } => format!("take it instead of {}", file.name),
             Self::Delete(volume) => format!("delete {}", volume.name),
             Self::Forget => "remove the record".to_owned(),
         }
@@ -147,7 +159,9 @@ impl Step {
                 args.extend(shrink.then_some("--shrink"));
                 virsh(&args)
             }
-            Self::Delete(volume) => virsh(&["vol-delete", &volume.name, "--pool", &volume.pool]),
+            Self::Delete(volume) | Self::Swap { old: [volume, _] } => {
+                virsh(&["vol-delete", &volume.name, "--pool", &volume.pool])
+            }
             Self::Record | Self::Forget => None,
         }
     }

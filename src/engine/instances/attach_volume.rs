@@ -67,8 +67,11 @@ fn notes(world: &World, key: &ObjectKey, name: &Name, serial: &str) -> Result<Ve
 
 /// Detaches a volume from an instance, and waits until the guest has let go of it.
 ///
+/// A volume that nobody has is detached, so that a command that was killed at its end can be given
+/// again.
+///
 /// # Errors
-/// `NotFound` where it does not have it; a conflict when the guest refuses; as a changed manifest.
+/// `NotFound` where another domain has it; a conflict when the guest refuses; as a changed manifest.
 pub fn detach_volume(
     world: &World,
     key: &ObjectKey,
@@ -82,14 +85,18 @@ pub fn detach_volume(
         if all.len() < before {
             return Ok(());
         }
-        let known: Vec<&str> = all.iter().map(|v| v.name.as_str()).collect();
-        let has = if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
-        };
-        let error = Error::not_found(format!("volume/{name} is not attached to {key}"))
-            .caused_by(format!("it has: {has}"));
+        let status = world.volume(name)?.status.unwrap_or_default();
+        if status.attached_to.is_empty() {
+            return Ok(());
+        }
+        let error = Error::not_found(format!("volume/{name} is not attached to {key}"));
+        let others = status
+            .attached_to
+            .iter()
+            .filter(|u| u.domain != key.name.as_str());
+        let error = others.fold(error, |error, other| {
+            error.caused_by(format!("{} has it", other.domain))
+        });
         Err(by_hand(world, key, name)?.map_or(error.clone(), |hint| error.hint(hint)))
     })
 }

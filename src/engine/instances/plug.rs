@@ -15,6 +15,9 @@ use crate::plan::instance::Nic;
 /// How long a guest may take to let go of an interface: one without KVM is slow, and one that boots
 /// does not listen yet.
 const LET_GO: Duration = Duration::from_secs(60);
+/// A guest that was not listening yet has to be asked again; sooner than after five seconds the second
+/// time would take the first one back.
+const AGAIN: Duration = Duration::from_secs(8);
 /// An event may get lost with a daemon that restarts; then looking helps.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -134,7 +137,7 @@ pub(super) fn let_go(
     host: &Host,
     domain: &Domain,
     device: &Device<'_>,
-    ask: impl FnOnce() -> std::result::Result<(), LibvirtError>,
+    ask: impl Fn() -> std::result::Result<(), LibvirtError>,
 ) -> Result<()> {
     if domain.state()?.is_paused() {
         return Err(Error::conflict(format!(
@@ -146,12 +149,14 @@ pub(super) fn let_go(
     }
     // Before the call, so that its effect is not missed.
     let events = EventWaiter::new(host, [domain.uid()])?;
-    match ask() {
-        // An earlier run asked already.
-        Err(e) if e.message().contains("in the process of unplug") => {}
-        other => absent_is_fine(other)?,
-    }
+    let ask = || match ask() {
+        // It was asked already.
+        Err(e) if e.message().contains("in the process of unplug") => Ok(()),
+        other => absent_is_fine(other),
+    };
+    ask()?;
     let deadline = Instant::now() + LET_GO;
+    let mut again = Instant::now() + AGAIN;
     loop {
         interrupted()?;
         if !domain.state()?.is_active() || !(device.there)(&domain.live()?) {
@@ -160,6 +165,10 @@ pub(super) fn let_go(
         if Instant::now() >= deadline {
             let what = "has not let go of";
             return Err(kept(domain, device.name, ErrorKind::Timeout, what));
+        }
+        if Instant::now() >= again {
+            ask()?;
+            again = Instant::now() + AGAIN;
         }
         let soon = deadline.min(Instant::now() + LOOK);
         if let Waited::Event(event) = events.next(soon)

@@ -35,13 +35,51 @@ pub(super) fn attach(host: &Host, domain: &Domain, disk: &Disk) -> Result<()> {
     let known = here.flatten().or(there).map(|d| d.target.dev);
     let taken = live.iter().chain([&defined]).flat_map(DomainXml::targets);
     let target = known.unwrap_or_else(|| free_target(taken));
-    domain
-        .attach_disk(&disk.params().disk_xml(&target), place)
-        .map_err(|e| no_port(e, domain))?;
+    let xml = disk.params().disk_xml(&target);
+    give_thread(domain, &xml, place, live.as_ref(), &defined)?;
+    let attached = domain.attach_disk(&xml, place);
+    if attached.is_err() {
+        // The first error is the one to tell.
+        let _ = drop_threads(domain);
+    }
+    attached.map_err(|e| no_port(e, domain))?;
     match place {
         Place::Definition => Ok(()),
         Place::Live | Place::Both => noticed(domain, &target).map(drop),
     }
+}
+
+/// Makes the thread that a disk is to be served by, wherever the disk comes and it is not yet.
+fn give_thread(
+    domain: &Domain,
+    disk: &DiskXml,
+    place: Place,
+    live: Option<&DomainXml>,
+    defined: &DomainXml,
+) -> Result<()> {
+    let Some(id) = disk.driver.as_ref().and_then(|d| d.iothread) else {
+        return Ok(());
+    };
+    let comes = |at: Place| place == at || place == Place::Both;
+    if comes(Place::Live) && live.is_some_and(|xml| !xml.has_iothread(id)) {
+        domain.add_iothread(id, Place::Live)?;
+    }
+    if comes(Place::Definition) && !defined.has_iothread(id) {
+        domain.add_iothread(id, Place::Definition)?;
+    }
+    Ok(())
+}
+
+/// Removes the threads that serve no volume any more.
+fn drop_threads(domain: &Domain) -> Result<()> {
+    let (live, defined) = seen(domain)?;
+    for id in live.iter().flat_map(DomainXml::idle_iothreads) {
+        domain.remove_iothread(id, Place::Live)?;
+    }
+    for id in defined.idle_iothreads() {
+        domain.remove_iothread(id, Place::Definition)?;
+    }
+    Ok(())
 }
 
 fn fits(found: &DiskXml, disk: &Disk) -> bool {
@@ -49,6 +87,7 @@ fn fits(found: &DiskXml, disk: &Disk) -> bool {
     let treatment = |d: &DiskXml| {
         let driver = d.driver.clone().unwrap_or_default();
         let modes = (driver.format, driver.cache, driver.io, driver.discard);
+        let modes = (modes, driver.iothread);
         (modes, d.readonly.is_some(), d.shareable.is_some())
     };
     found.path() == wanted.path() && treatment(found) == treatment(&wanted)
@@ -93,8 +132,8 @@ pub(super) fn detach(host: &Host, domain: &Domain, disk: &Disk) -> Result<()> {
             domain.detach_disk(&found, Place::Live)
         })?;
     }
-    match find(&defined) {
-        Some(found) => absent_is_fine(domain.detach_disk(&found, Place::Definition)),
-        None => Ok(()),
+    if let Some(found) = find(&defined) {
+        absent_is_fine(domain.detach_disk(&found, Place::Definition))?;
     }
+    drop_threads(domain)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::api::{FileSystem, InstanceSpec, Kind, Name, Uid, VolumeAttachment};
+use crate::api::{FileSystem, InstanceSpec, IoThread, Kind, Name, Uid, VolumeAttachment};
 use crate::cloudinit::SeedMount;
 use crate::error::{Error, Result};
 use crate::libvirt::xml::instance::{DiskParams, VolumeParams};
@@ -128,7 +128,8 @@ fn has(list: &[VolumeAttachment], wanted: &VolumeAttachment) -> bool {
         let wish = |v: &VolumeAttachment| {
             let read_only = v.read_only.unwrap_or(false);
             let shared = v.is_shared();
-            (read_only, shared, v.cache, v.discard, v.io)
+            let thread = v.iothread.unwrap_or(IoThread::Main);
+            (read_only, shared, v.cache, v.discard, v.io, thread)
         };
         wish(a) == wish(b)
     };

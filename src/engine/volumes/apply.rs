@@ -2,7 +2,7 @@
 
 use super::super::executor::execute;
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DryRun};
-use super::make::{Made, prepare};
+use super::make::{Depth, Made, prepare};
 use super::worker::VolumeWorker;
 use super::{OBJECT_WAIT, begin, intent_of, note, record_of, resize};
 use crate::api::{Kind, ObjectKey, Reporter, Timestamp, Uid, Volume};
@@ -67,7 +67,14 @@ fn create(
     reporter: &dyn Reporter,
 ) -> Result<Applied> {
     let uid = uid.unwrap_or_else(Uid::random);
-    let Made { new, file, notes } = prepare(world, key, &wanted.spec, uid)?;
+    let depth = if dry { Depth::Look } else { Depth::Make };
+    let made = prepare(world, key, &wanted.spec, uid, depth, reporter)?;
+    let Made {
+        new,
+        file,
+        notes,
+        content,
+    } = made;
     let record = VolumeRecord {
         name: key.name.clone(),
         uid,
@@ -84,7 +91,7 @@ fn create(
     if dry {
         return Ok(applied);
     }
-    let worker = VolumeWorker::new(world, record, key, reporter);
+    let worker = VolumeWorker::new(world, record, key, reporter).with_content(content);
     carry_out(world, &plan, &worker, reporter)?;
     Ok(applied)
 }

@@ -42,9 +42,12 @@ pub(super) fn delete_locked(
 ) -> Result<Applied> {
     let record = found(world, key)?;
     refuse_used(world, key, &record)?;
+    let worker = VolumeWorker::new(world, record.clone(), key, reporter);
+    // What a change that was cut off made is in its intent only, and this one takes its place.
+    let changing = intent_of(world, &key.name)?.filter(|i| i.op == IntentOp::Update);
+    worker.delete_others(&changing.map(|i| i.files).unwrap_or_default())?;
     begin(world, key, &record)?;
     let plan = plan(key, &record);
-    let worker = VolumeWorker::new(world, record.clone(), key, reporter);
     execute(&plan, &worker, reporter)?;
     note(
         world,
@@ -108,8 +111,9 @@ fn of_intent(intent: &Intent) -> Option<VolumeRecord> {
     })
 }
 
-/// What a domain has, and what another volume stands on, stays.
-fn refuse_used(world: &World, key: &ObjectKey, record: &VolumeRecord) -> Result<()> {
+/// What a domain has, and what another volume stands on, stays. Snapshots that need it belong here
+/// too.
+pub(super) fn refuse_used(world: &World, key: &ObjectKey, record: &VolumeRecord) -> Result<()> {
     let pool = match world.host()?.pool(&record.file.pool) {
         Ok(pool) if pool.is_active()? => pool,
         Ok(_) => {

@@ -7,13 +7,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::{OBJECT_WAIT, record_of};
 use crate::api::{DiskFormat, Kind, ObjectKey, Reporter};
 use crate::engine::{Interrupt, interrupted};
 use crate::error::{Error, Result};
 use crate::host::{ImagePath, QemuImg};
 use crate::libvirt::xml::volume::VolumeXml;
-use crate::libvirt::{Pool, Volume};
+use crate::libvirt::{HoleSink, Pool, Volume};
 use crate::observe::World;
 use crate::store::VolumeRecord;
 
@@ -43,17 +45,7 @@ pub fn export(
     let _object = world
         .store()?
         .lock_object(Kind::Volume, key.name.as_str(), OBJECT_WAIT)?;
-    let status = world.volume(&key.name)?.status.unwrap_or_default();
-    let record = record_of(world, &key.name)?
-        .ok_or_else(|| Error::conflict(format!("{key} is not managed by kvmctl")))?;
-    if let Some(busy) = status.attached_to.iter().find(|u| u.running) {
-        let domain = &busy.domain;
-        return Err(Error::conflict(format!(
-            "{key} is attached to {domain:?}, which runs and may be writing to it"
-        ))
-        .hint(format!("kvmctl instances stop {domain}"))
-        .hint(format!("kvmctl volumes detach {} {domain}", key.name)));
-    }
+    let record = at_rest(world, key)?;
     export_file(world, key, &record, request, reporter)
 }
 
@@ -74,10 +66,7 @@ pub(in crate::engine) fn export_file(
         }
         (format, compress) => format.or(compress.then_some(DiskFormat::Qcow2)),
     };
-    if request.file.exists() && !request.overwrite {
-        let file = request.file.display();
-        return Err(Error::usage(format!("{file} exists")).hint("--overwrite replaces it"));
-    }
+    refuse_present(&request.file, request.overwrite)?;
     let pool = world.host()?.pool(&record.file.pool)?;
     let exporting = Exporting {
         pool: &pool,
@@ -102,6 +91,72 @@ pub(in crate::engine) fn export_file(
             packed.keep(&request.file)
         }
         _ => part.keep(&request.file),
+    }
+}
+
+/// Writes the bytes of a volume to a file as they are: whole, or not at all.
+///
+/// # Errors
+/// As [`export`]; a conflict for a volume that does not stand alone.
+pub fn download(
+    world: &World,
+    key: &ObjectKey,
+    file: &Path,
+    overwrite: bool,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    let _object = world
+        .store()?
+        .lock_object(Kind::Volume, key.name.as_str(), OBJECT_WAIT)?;
+    let record = at_rest(world, key)?;
+    refuse_present(file, overwrite)?;
+    let pool = world.host()?.pool(&record.file.pool)?;
+    let volume = pool.volume(&record.file.volume)?;
+    if record.format != DiskFormat::Raw
+        && let Some(base) = volume.backing_path()?
+    {
+        return Err(Error::conflict(format!(
+            "{key} does not stand alone: it is an overlay of {base}"
+        ))
+        .hint(format!(
+            "kvmctl volumes export {} {}",
+            key.name,
+            file.display()
+        )));
+    }
+    let part = Part::new(file, "part")?;
+    let exporting = Exporting {
+        pool: &pool,
+        record: &record,
+        key,
+        reporter,
+    };
+    exporting.load(&volume, &part)?;
+    part.keep(file)
+}
+
+/// Returns the record of a volume that no guest is writing to.
+fn at_rest(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {
+    let status = world.volume(&key.name)?.status.unwrap_or_default();
+    let record = record_of(world, &key.name)?
+        .ok_or_else(|| Error::conflict(format!("{key} is not managed by kvmctl")))?;
+    if let Some(busy) = status.attached_to.iter().find(|u| u.running) {
+        let domain = &busy.domain;
+        return Err(Error::conflict(format!(
+            "{key} is attached to {domain:?}, which runs and may be writing to it"
+        ))
+        .hint(format!("kvmctl instances stop {domain}"))
+        .hint(format!("kvmctl volumes detach {} {domain}", key.name)));
+    }
+    Ok(record)
+}
+
+fn refuse_present(file: &Path, overwrite: bool) -> Result<()> {
+    match file.exists() && !overwrite {
+        true => {
+            Err(Error::usage(format!("{} exists", file.display())).hint("--overwrite replaces it"))
+        }
+        false => Ok(()),
     }
 }
 
@@ -141,7 +196,7 @@ impl Exporting<'_> {
                     .progress(self.key, "exporting", done, Some(total));
             },
         };
-        let loaded = volume.download(&mut sink, 0, 0);
+        let loaded = volume.download_with_holes(&mut sink);
         interrupted()?;
         loaded?;
         let end = sink.at;
@@ -181,6 +236,14 @@ impl Write for Sparse<'_> {
     }
 }
 
+impl HoleSink for Sparse<'_> {
+    fn hole(&mut self, length: u64) -> io::Result<()> {
+        self.at += length;
+        (self.tell)(self.at);
+        Ok(())
+    }
+}
+
 /// A file that is being written beside its final place, and goes when it is not kept.
 struct Part {
     path: PathBuf,
@@ -192,6 +255,7 @@ impl Part {
     fn new(target: &Path, suffix: &str) -> Result<Self> {
         let whole = std::path::absolute(target).map_err(|e| cannot_write(target, e))?;
         let name = whole.file_name().unwrap_or_default().to_string_lossy();
+        sweep_parts(&whole, &name);
         let unique = std::process::id();
         let path = whole.with_file_name(format!(".{name}.{unique}.{suffix}"));
         let file = OpenOptions::new()
@@ -200,6 +264,8 @@ impl Part {
             .mode(0o600)
             .open(&path)
             .map_err(|e| cannot_write(target, e))?;
+        // Held while we live, so that what a killed run left can be told.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         let kept = false;
         Ok(Self { path, file, kept })
     }
@@ -225,6 +291,31 @@ impl Drop for Part {
     fn drop(&mut self) {
         if !self.kept {
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes what killed runs left beside a file.
+fn sweep_parts(target: &Path, name: &str) {
+    let Some(entries) = target.parent().and_then(|dir| fs::read_dir(dir).ok()) else {
+        return;
+    };
+    let beginning = format!(".{name}.");
+    for entry in entries.flatten() {
+        let found = entry.file_name().to_string_lossy().into_owned();
+        let rest = found
+            .strip_prefix(&beginning)
+            .and_then(|r| r.split_once('.'));
+        let ours = rest.is_some_and(|(pid, suffix)| {
+            pid.bytes().all(|b| b.is_ascii_digit()) && matches!(suffix, "part" | "packed")
+        });
+        if !ours || !entry.file_type().is_ok_and(|t| t.is_file()) {
+            continue;
+        }
+        let abandoned = File::open(entry.path())
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if abandoned {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }

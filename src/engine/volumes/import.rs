@@ -121,13 +121,13 @@ pub fn import(
         },
     };
     let plan = plan_volume::create(key.clone(), new);
-    let worker = VolumeWorker::new(world, record, &key, reporter).with_file(staged);
+    let worker = VolumeWorker::new(world, record, &key, reporter).with_content(Some(staged.into()));
     carry_out(world, &plan, &worker, reporter)?;
     Ok(key)
 }
 
 /// Opens the file; one of a server's is fetched first, to where only we can write.
-fn open(
+pub(super) fn open(
     world: &World,
     request: &ImportRequest,
     key: &ObjectKey,
@@ -167,7 +167,7 @@ fn open(
     Ok((opened(&got.path)?, Some(got.path)))
 }
 
-fn stage(
+pub(super) fn stage(
     world: &World,
     request: &ImportRequest,
     file: &mut File,

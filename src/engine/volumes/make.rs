@@ -1,7 +1,10 @@
 //! What a new volume comes to: where it lies, what it begins as, whether there is room.
 
+use super::content::Content;
+use super::from_tar;
 use crate::api::{
-    DiskFormat, Kind, Name, ObjectKey, Preallocation, Quantity, Uid, VolumeSource, VolumeSpec,
+    DiskFormat, Kind, Name, ObjectKey, Preallocation, Quantity, Reporter, Uid, VolumeSource,
+    VolumeSpec,
 };
 use crate::error::{Error, Result};
 use crate::libvirt::Pool;
@@ -9,6 +12,15 @@ use crate::observe::World;
 use crate::plan::instance::VolumeRef;
 use crate::plan::volume::{NewVolume, Source};
 use crate::store::{FileRecord, VolumeRecord};
+
+/// How far to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// To look only, for a plan that is shown.
+    Look,
+    /// To make what the volume is to hold.
+    Make,
+}
 
 /// A new volume, with everything it refers to looked up.
 pub(super) struct Made {
@@ -18,16 +30,27 @@ pub(super) struct Made {
     pub(super) file: FileRecord,
     /// What a person should know besides.
     pub(super) notes: Vec<String>,
+    /// The content that was made for it, where it is none of the host's.
+    pub(super) content: Option<Content>,
 }
 
 /// Looks everything up. Nothing is changed.
 ///
 /// # Errors
 /// Usage for what does not exist or does not fit; a conflict for a source that is being written to.
-pub(super) fn prepare(world: &World, key: &ObjectKey, spec: &VolumeSpec, uid: Uid) -> Result<Made> {
+pub(super) fn prepare(
+    world: &World,
+    key: &ObjectKey,
+    spec: &VolumeSpec,
+    uid: Uid,
+    depth: Depth,
+    reporter: &dyn Reporter,
+) -> Result<Made> {
     let pool_name = spec.pool.as_ref().unwrap_or(&world.settings().pool);
     let pool = pool(world, pool_name)?;
     let mut format = spec.format.unwrap_or(DiskFormat::Qcow2);
+    let mut content = None;
+    let mut said = Vec::new();
     let (source, least) = match &spec.source {
         None => (Source::Empty, None),
         Some(VolumeSource {
@@ -38,6 +61,19 @@ pub(super) fn prepare(world: &World, key: &ObjectKey, spec: &VolumeSpec, uid: Ui
             let stored = stored(world, snapshot, disk.as_deref())?;
             format = spec.format.unwrap_or(stored.format);
             stored.source
+        }
+        Some(VolumeSource { tar: Some(tar), .. }) => {
+            let request = from_tar::Request {
+                tar,
+                size: spec.size,
+                format,
+                room: pool.info()?.available,
+            };
+            let found = from_tar::look(world, key, &request, depth, reporter)?;
+            let (source, capacity) = (found.source(), found.capacity);
+            said.extend(found.notes);
+            content = found.content;
+            (source, Some(capacity))
         }
         Some(from) => source(world, from, format)?,
     };
@@ -62,8 +98,13 @@ pub(super) fn prepare(world: &World, key: &ObjectKey, spec: &VolumeSpec, uid: Ui
         preallocation: spec.preallocation.unwrap_or(Preallocation::Off),
         source,
     };
-    let notes = room(&pool, &new)?;
-    Ok(Made { new, file, notes })
+    said.extend(room(&pool, &new)?);
+    Ok(Made {
+        new,
+        file,
+        notes: said,
+        content,
+    })
 }
 
 /// Looks up a pool that volumes can be made in: one of files.
@@ -148,7 +189,7 @@ fn source(
             Ok((Source::Overlay { base, format }, size))
         }
         (None, None) => Err(Error::usage(
-            "spec.source: names one of volume, image and snapshot",
+            "spec.source: names one of volume, image, snapshot and tar",
         )),
     }
 }

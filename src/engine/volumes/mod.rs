@@ -5,22 +5,29 @@
 //! cut off. Whoever has a volume says so in his own record: nothing of it is written here.
 
 mod apply;
+mod content;
 mod delete;
 mod export;
+mod from_tar;
+mod grow_fs;
 mod import;
 mod make;
 mod resize;
+mod upload;
 mod worker;
 
 pub(super) use apply::apply;
 pub(super) use delete::delete;
 pub(super) use delete::refuse_base;
 pub(super) use export::export_file;
-pub use export::{ExportRequest, export};
+pub use export::{ExportRequest, download, export};
+pub(super) use from_tar::sweep;
+pub use grow_fs::{GrowFs, grow_fs};
 pub use import::{ImportRequest, import};
 pub(super) use make::pool;
 pub use resize::resize;
 pub(super) use resize::settle_size;
+pub use upload::upload;
 
 use crate::api::{Kind, Name, ObjectKey, Reporter};
 use crate::error::{Error, Result};
@@ -63,12 +70,23 @@ fn record_of(world: &World, name: &Name) -> Result<Option<VolumeRecord>> {
 
 /// Writes down what is about to be done, before anything is.
 fn begin(world: &World, record: &VolumeRecord, op: IntentOp) -> Result<()> {
+    begin_with(world, record, op, &[])
+}
+
+/// As [`begin`], for a change that makes or replaces other files too.
+fn begin_with(
+    world: &World,
+    record: &VolumeRecord,
+    op: IntentOp,
+    others: &[FileRecord],
+) -> Result<()> {
     let mut intent = Intent::new(op, Kind::Volume, record.name.clone(), record.uid);
     let sidecar = FileRecord {
         pool: record.file.pool.clone(),
         volume: record.sidecar(),
     };
     intent.files = vec![record.file.clone(), sidecar];
+    intent.files.extend(others.iter().cloned());
     let store = world.store()?;
     let _lock = store.lock(STORE_WAIT)?;
     store.put(&intent)?;
@@ -110,15 +128,33 @@ fn in_use(key: &ObjectKey, users: &[String]) -> Error {
     Error::conflict(format!("{key} is used by {}", users.join(", ")))
 }
 
-/// Returns the instances that ask for a volume.
+/// Returns the instances that ask for a volume, or were about to let go of it when they were cut off.
 ///
 /// # Errors
-/// `NotFound` for a volume that does not exist.
+/// `NotFound` for a volume that does not exist, or that only domains of others have.
 pub fn holders(world: &World, name: &Name) -> Result<Vec<Name>> {
-    world.volume(name)?;
-    let instances: Vec<InstanceRecord> = world.store_for_reading()?.all()?;
+    let volume = world.volume(name)?;
+    let store = world.store_for_reading()?;
+    let instances: Vec<InstanceRecord> = store.all()?;
     let asking = instances
         .into_iter()
         .filter(|i| i.spec.volumes.iter().any(|v| v.name == *name));
-    Ok(asking.map(|i| i.name).collect())
+    let asking: Vec<Name> = asking.map(|i| i.name).collect();
+    if !asking.is_empty() {
+        return Ok(asking);
+    }
+    let changing: Vec<Intent> = store.all()?;
+    let letting_go = changing
+        .into_iter()
+        .filter(|i| i.kind == Kind::Instance && i.volumes.contains(name));
+    let letting_go: Vec<Name> = letting_go.map(|i| i.name).collect();
+    let users = volume.status.unwrap_or_default().attached_to;
+    if let (true, Some(user)) = (letting_go.is_empty(), users.first()) {
+        let (domain, target) = (&user.domain, &user.target);
+        return Err(Error::not_found(format!(
+            "volume/{name} is attached to no instance, but to domain {domain:?}"
+        ))
+        .hint(format!("virsh detach-disk {domain} {target} --persistent")));
+    }
+    Ok(letting_go)
 }

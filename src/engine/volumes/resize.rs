@@ -40,7 +40,7 @@ pub fn resize(
     Ok(Outcome::Configured)
 }
 
-fn ours(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {
+pub(super) fn ours(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {
     if let Some(record) = record_of(world, &key.name)? {
         return Ok(record);
     }
@@ -140,10 +140,12 @@ pub(super) fn finish(world: &World, key: &ObjectKey, reporter: &dyn Reporter) ->
 /// As [`finish`], for a caller that has locked the volume already.
 pub(super) fn finish_locked(world: &World, key: &ObjectKey, reporter: &dyn Reporter) -> Result<()> {
     let begun = super::intent_of(world, &key.name)?;
-    if begun.is_none_or(|i| i.op != IntentOp::Update) {
+    if begun.as_ref().is_none_or(|i| i.op != IntentOp::Update) {
         return Ok(());
     }
     let mut record = ours(world, key)?;
+    let files = begun.map(|i| i.files).unwrap_or_default();
+    VolumeWorker::new(world, record.clone(), key, reporter).delete_others(&files)?;
     let has = world.volume(&key.name)?.status.and_then(|s| s.capacity);
     let step = match (record.spec.size, has) {
         (Some(wanted), Some(has)) if wanted > has => Some(Step::Resize {

@@ -3,21 +3,21 @@
 
 use std::sync::Mutex;
 
+use super::content::Content;
 use crate::api::{DiskFormat, Kind, Name, ObjectKey, Preallocation, Quantity, Reporter};
 use crate::engine::Interrupt;
 use crate::engine::disk_files::{self, Folder, Told};
 use crate::engine::executor::Worker;
 use crate::engine::snapshots;
 use crate::error::{Error, Result};
-use crate::image::Staged;
 use crate::libvirt::xml::volume::VolumeXml;
-use crate::libvirt::{Pool, Volume};
+use crate::libvirt::{Filling, Pool, Volume};
 use crate::observe::World;
 use crate::plan::Step as AnyStep;
 use crate::plan::instance::VolumeRef;
 use crate::plan::snapshot::Unpack;
 use crate::plan::volume::{NewVolume, Source, Step};
-use crate::store::{Intent, STORE_WAIT, VolumeRecord};
+use crate::store::{FileRecord, Intent, IntentOp, STORE_WAIT, VolumeRecord};
 
 /// Does the steps of one volume.
 pub(super) struct VolumeWorker<'w> {
@@ -25,7 +25,7 @@ pub(super) struct VolumeWorker<'w> {
     record: VolumeRecord,
     key: ObjectKey,
     reporter: &'w dyn Reporter,
-    file: Mutex<Option<Staged>>,
+    content: Mutex<Option<Content>>,
 }
 
 impl<'w> VolumeWorker<'w> {
@@ -41,14 +41,14 @@ impl<'w> VolumeWorker<'w> {
             record,
             key: key.clone(),
             reporter,
-            file: Mutex::default(),
+            content: Mutex::default(),
         }
     }
 
-    /// Gives the file that the volume is to hold.
-    pub(super) fn with_file(self, staged: Staged) -> Self {
-        let file = Mutex::new(Some(staged));
-        Self { file, ..self }
+    /// Gives what the volume is to hold.
+    pub(super) fn with_content(self, content: Option<Content>) -> Self {
+        let content = Mutex::new(content);
+        Self { content, ..self }
     }
 
     /// Returns what the volume is to be.
@@ -69,6 +69,7 @@ impl<'w> VolumeWorker<'w> {
                 capacity,
                 shrink,
             } => self.resize(volume, *capacity, *shrink),
+            Step::Swap { old } => self.swap(old),
             Step::Delete(volume) => self.delete(volume),
             Step::Forget => self.forget(),
         }
@@ -107,14 +108,14 @@ impl<'w> VolumeWorker<'w> {
     }
 
     fn upload(&self, volume: &Volume, bytes: u64) -> Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
-        let staged = file
+        let mut content = self.content.lock().unwrap_or_else(|e| e.into_inner());
+        let content = content
             .as_mut()
             .ok_or_else(|| Error::failed("there is no file to upload"))?;
-        let reader = staged
+        let reader = content
             .reader()
             .map_err(|e| Error::failed("cannot read the checked copy").caused_by(e))?;
-        self.fill(volume, reader, bytes, "storing")
+        self.fill(volume, Filling::Sparse, reader, bytes, "storing")
     }
 
     fn grow_to(&self, made: &Volume, format: DiskFormat, capacity: u64) -> Result<()> {
@@ -143,7 +144,13 @@ impl<'w> VolumeWorker<'w> {
             Preallocation::Full => {
                 let made = pool.create_volume(&xml)?;
                 let mut zeroes = std::io::repeat(0);
-                self.fill(&made, &mut zeroes, capacity, "writing zeroes")?;
+                self.fill(
+                    &made,
+                    Filling::Dense,
+                    &mut zeroes,
+                    capacity,
+                    "writing zeroes",
+                )?;
                 made
             }
         };
@@ -190,7 +197,7 @@ impl<'w> VolumeWorker<'w> {
             std::io::pipe().map_err(|e| Error::failed("cannot open a pipe").caused_by(e))?;
         std::thread::scope(|scope| {
             let reading = scope.spawn(move || source.download(&mut writer, 0, 0));
-            let written = self.fill(&made, &mut reader, size, "copying");
+            let written = self.fill(&made, Filling::Sparse, &mut reader, size, "copying");
             // The other side ends when nobody listens any more.
             drop(reader);
             let read = reading.join().unwrap_or(Ok(0));
@@ -203,12 +210,13 @@ impl<'w> VolumeWorker<'w> {
     fn fill(
         &self,
         volume: &Volume,
+        filling: Filling,
         source: &mut dyn std::io::Read,
         size: u64,
         label: &str,
     ) -> Result<()> {
         let flag = Interrupt::flag();
-        let filled = volume.upload(source, size, &mut |done| {
+        let filled = volume.fill(filling, source, size, &mut |done| {
             self.reporter.progress(&self.key, label, done, Some(size));
             !flag.load(std::sync::atomic::Ordering::Relaxed)
         });
@@ -298,11 +306,57 @@ impl<'w> VolumeWorker<'w> {
         disk_files::delete(self.world, volume)
     }
 
+    /// From the record on the new file is the volume; what is left of the old one is nobody's.
+    fn swap(&self, old: &[VolumeRef]) -> Result<()> {
+        self.write_sidecar()?;
+        let store = self.world.store()?;
+        {
+            let _lock = store.lock(STORE_WAIT)?;
+            store.put(&self.record)?;
+        }
+        old.iter().try_for_each(|file| self.delete(file))?;
+        let _lock = store.lock(STORE_WAIT)?;
+        store.remove::<Intent>(&self.record.uid)?;
+        Ok(())
+    }
+
+    /// Returns whether a new file has taken the place of an old one already.
+    fn is_the_volume(&self, new: &NewVolume) -> Result<bool> {
+        let name = &self.record.name;
+        let changing =
+            super::intent_of(self.world, name)?.is_some_and(|i| i.op == IntentOp::Update);
+        let record = super::record_of(self.world, name)?;
+        Ok(changing && record.is_some_and(|r| r.file.volume == new.volume.name))
+    }
+
+    /// Deletes what a change that was cut off made or was to replace.
+    ///
+    /// # Errors
+    /// What libvirt refuses.
+    pub(super) fn delete_others(&self, files: &[FileRecord]) -> Result<()> {
+        let (file, sidecar) = (&self.record.file.volume, self.record.sidecar());
+        let others = files
+            .iter()
+            .filter(|f| f.volume != *file && f.volume != sidecar);
+        others
+            .map(super::volume_ref)
+            .try_for_each(|other| self.delete(&other))
+    }
+
     /// Writes the sidecar and the record, then ends the intent.
     ///
     /// # Errors
     /// What libvirt or the store refuses.
     pub(super) fn record(&self) -> Result<()> {
+        self.write_sidecar()?;
+        let store = self.world.store()?;
+        let _lock = store.lock(STORE_WAIT)?;
+        store.put(&self.record)?;
+        store.remove::<Intent>(&self.record.uid)?;
+        Ok(())
+    }
+
+    fn write_sidecar(&self) -> Result<()> {
         let name = self.record.sidecar();
         let text = serde_json::to_vec_pretty(&self.record)
             .map_err(|e| Error::failed("cannot write the volume's record").caused_by(e))?;
@@ -312,12 +366,7 @@ impl<'w> VolumeWorker<'w> {
         }
         let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
         let volume = pool.create_volume(&VolumeXml::empty(&name, "raw", size))?;
-        volume.upload(&mut text.as_slice(), size, &mut |_| true)?;
-        let store = self.world.store()?;
-        let _lock = store.lock(STORE_WAIT)?;
-        store.put(&self.record)?;
-        store.remove::<Intent>(&self.record.uid)?;
-        Ok(())
+        Ok(volume.upload(&mut text.as_slice(), size, &mut |_| true)?)
     }
 
     /// Removes the record and ends the intent.
@@ -349,6 +398,7 @@ impl Worker for VolumeWorker<'_> {
 
     fn undo(&self, step: &AnyStep) -> Result<()> {
         match step {
+            AnyStep::Volume(Step::Create(new)) if self.is_the_volume(new)? => Ok(()),
             AnyStep::Volume(Step::Create(new)) => self.delete(&new.volume),
             AnyStep::Volume(Step::Record) => self.delete(&super::sidecar_ref(&self.record)),
             _ => Ok(()),

@@ -5,6 +5,8 @@
 pub(super) mod backup;
 pub(super) mod checkpoint;
 pub(super) mod events;
+pub(super) mod iothreads;
 pub(super) mod leases;
+pub(super) mod sparse;
 pub(super) mod state;
 pub(super) mod stats;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::iothread::iothread_of;
 use super::{Present, XmlError, read, write};
 use crate::api::{CacheMode, DiscardMode, IoMode, VolumeAttachment};
 
@@ -66,6 +67,9 @@ pub struct DiskDriver {
         skip_serializing_if = "Option::is_none"
     )]
     pub detect_zeroes: Option<String>,
+    /// Number of the thread that serves it.
+    #[serde(rename = "@iothread", default, skip_serializing_if = "Option::is_none")]
+    pub iothread: Option<u32>,
 }
 
 /// `<source>` of a disk; which fields are there follows from the disk's type.
@@ -166,6 +170,7 @@ impl DiskXml {
                 io: None,
                 discard: Some("unmap".to_owned()),
                 detect_zeroes: None,
+                iothread: None,
             }),
             source: Some(DiskSource::file(path)),
             backing: None,
@@ -188,6 +193,7 @@ impl DiskXml {
         driver.io = wish.io.map(|i: IoMode| i.to_string());
         let discard = wish.discard.unwrap_or(DiscardMode::Unmap);
         driver.discard = Some(discard.to_string());
+        driver.iothread = iothread_of(wish, &self.target.dev);
         self.readonly = wish.read_only.unwrap_or(false).then_some(Present {});
         self.shareable = wish.is_shared().then_some(Present {});
         self
@@ -207,6 +213,7 @@ impl DiskXml {
                 io: None,
                 discard: None,
                 detect_zeroes: None,
+                iothread: None,
             }),
             source: medium.map(DiskSource::file),
             backing: None,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::devices::{CharDeviceXml, DevicesXml, FeaturesXml};
 use super::disk::DiskXml;
+use super::iothread::IoThreadIds;
 use super::object::ObjectMetadata;
 use super::tree::Element;
 use super::{Amount, XmlError, read, write};
@@ -45,6 +46,9 @@ pub struct DomainXml {
     /// Virtual CPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vcpu: Option<VcpuXml>,
+    /// Threads that serve disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iothreadids: Option<IoThreadIds>,
     /// Machine, firmware and boot order.
     pub os: OsXml,
     /// ACPI and the like.

@@ -147,7 +147,9 @@ impl DomainXml {
             on_reboot: Some("restart".to_owned()),
             on_crash: Some("destroy".to_owned()),
             devices: devices(params, x86),
+            iothreadids: None,
         }
+        .with_iothreads()
     }
 }
 

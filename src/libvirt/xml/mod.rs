@@ -11,6 +11,7 @@ pub mod disk;
 pub mod domain;
 pub mod instance;
 pub mod interface;
+pub mod iothread;
 pub mod network;
 pub mod network_params;
 pub mod object;

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::others::disk;
 use crate::api::{
-    CacheMode, DiskFormat, IoMode, Preallocation, VolumeAttachment, VolumeSource, VolumeSpec,
+    CacheMode, DiskFormat, FileSystem, IoMode, Preallocation, VolumeAttachment, VolumeSource,
+    VolumeSpec,
 };
 use crate::manifest::origin::Problem;
 use crate::manifest::path::FieldPath;
@@ -43,15 +44,29 @@ fn origin(source: &VolumeSource, problems: &mut Vec<Problem>) {
         source.volume.is_some(),
         source.image.is_some(),
         source.snapshot.is_some(),
+        source.tar.is_some(),
     ];
     if named.iter().filter(|n| **n).count() != 1 {
-        let rule = "names one of volume, image and snapshot";
+        let rule = "names one of volume, image, snapshot and tar";
         problems.push(Problem::of_value(FieldPath::of("spec.source"), rule));
     }
     if source.disk.is_some() && source.snapshot.is_none() {
         let rule = "goes with snapshot";
         problems.push(Problem::of_value(FieldPath::of("spec.source.disk"), rule));
     }
+    if let Some(tar) = &source.tar
+        && tar != "-"
+        && (!tar.starts_with('/') || tar.contains(char::is_control))
+    {
+        let rule = "is neither an absolute path nor '-'";
+        problems.push(Problem::of_value(FieldPath::of("spec.source.tar"), rule));
+    }
+    let rule = match (source.fs, &source.tar) {
+        (Some(_), None) => "goes with tar",
+        (Some(FileSystem::Xfs), _) => "only ext4 can be filled without mounting it",
+        _ => return,
+    };
+    problems.push(Problem::of_value(FieldPath::of("spec.source.fs"), rule));
 }
 
 fn is_pool(name: &str) -> bool {

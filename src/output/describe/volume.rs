@@ -33,7 +33,11 @@ fn source(source: &VolumeSource) -> Option<String> {
     let snapshot = source.snapshot.as_ref();
     let snapshot = snapshot.map(|s| format!("snapshot/{s}{}", disk.collect::<String>()));
     let image = source.image.as_ref().map(|i| format!("image/{i}"));
-    volume.or(image).or(snapshot)
+    let tar = source
+        .tar
+        .as_ref()
+        .map(|file| format!("the archive {file}"));
+    volume.or(image).or(snapshot).or(tar)
 }
 
 fn line(at: &VolumeUse) -> String {
