@@ -55,6 +55,9 @@ pub(crate) struct DetachArgs {
     /// Instance: NAME or instance/NAME; needed only when several have it
     #[arg(value_name = "INSTANCE")]
     target: Option<String>,
+    /// Also while the guest has it mounted: what it has not written yet is lost
+    #[arg(long)]
+    force: bool,
 }
 
 /// How large a volume is to be.
@@ -250,7 +253,12 @@ pub(crate) fn detach(ctx: &Ctx, _: Option<Kind>, args: DetachArgs) -> Result<()>
     };
     catch_signals()?;
     let reporter = ctx.reporter();
-    let applied = engine::detach_volume(ctx.world()?, &key, &args.volume, reporter.as_ref())?;
+    let mounted = match args.force {
+        true => engine::Mounted::Lose,
+        false => engine::Mounted::Refuse,
+    };
+    let world = ctx.world()?;
+    let applied = engine::detach_volume(world, &key, &args.volume, mounted, reporter.as_ref())?;
     tell(ctx, &key, &args.volume, &applied, "detached from")
 }
 

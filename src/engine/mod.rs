@@ -40,8 +40,8 @@ pub use batch::{Batch, run_all};
 pub use executor::{Worker, execute};
 pub use goal::{Goal, wait_for};
 pub use instances::{
-    Change, Sides, StopOptions, attach_network, attach_volume, change_spec, detach_network,
-    detach_volume, lifecycle, recheck, refresh_ready, wait_ready,
+    Change, Mounted, Sides, StopOptions, attach_network, attach_volume, change_spec,
+    detach_network, detach_volume, lifecycle, recheck, refresh_ready, wait_ready,
 };
 pub use operate::{Tell, apply, change_meta, delete, editable, manifest_of, sides};
 pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Place, WIDTH};

@@ -61,6 +61,24 @@ impl Domain {
             .is_ok()
     }
 
+    /// Returns where the guest has mounted something of the disk with this serial; `None` also where
+    /// its agent cannot tell.
+    pub fn agent_mountpoint(&self, serial: &str) -> Option<String> {
+        let told = self
+            .agent(&json!({"execute": "guest-get-fsinfo"}), CALL)
+            .ok()?;
+        let of_it = |fs: &&Value| {
+            let disks = fs.get("disk").and_then(Value::as_array);
+            disks.is_some_and(|disks| {
+                disks
+                    .iter()
+                    .any(|d| d.get("serial").and_then(Value::as_str) == Some(serial))
+            })
+        };
+        let found = told.as_array()?.iter().find(of_it)?;
+        Some(found.get("mountpoint")?.as_str()?.to_owned())
+    }
+
     /// Runs a command and waits for its end.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::data::Data;
 use super::host::{
     BOOT, Identity, apply, expect_no_trace, field, guest_env, host, instance, restart_inside,
 };
@@ -39,6 +40,7 @@ fn manifest() -> Value {
     let more = json!({
         "env": env,
         "userData": user_data,
+        "volumes": Data::list(),
         "run": ["env -0 > /root/run.env", "echo \"$QUOTES\" | wc -l > /root/run-lines"],
         "command": ["sh", "-c", "printf '[%s]' \"$@\" > /root/argv", "sh", "one argument",
             "two  $HOME 'x' \"y\"", "", "*"],
@@ -49,6 +51,7 @@ fn manifest() -> Value {
 #[test]
 fn a_guest_lives_and_leaves_nothing() {
     let env = guest_env();
+    let data = Data::make(&env, NAME);
     let created = apply(&env, &manifest(), &["--wait", "--timeout", BOOT]).ok();
     assert!(created.stdout.contains("instance/life"), "{created}");
     assert_eq!(field(&env, NAME, ".status.phase"), "Running");
@@ -62,6 +65,7 @@ fn a_guest_lives_and_leaves_nothing() {
     env_is_byte_equal(&env);
     files_go_both_ways(&env);
     apply_again_changes_nothing(&env);
+    data.is_used();
 
     let keys = host_keys(&env);
     env.kvmctl(["instances", "stop", NAME, "--timeout", "5m"])
@@ -74,6 +78,7 @@ fn a_guest_lives_and_leaves_nothing() {
     assert_eq!(ready(&env), "True");
     answers_on_its_address(&env);
     assert_eq!(host_keys(&env), keys, "the guest was made anew");
+    data.outlives_a_restart();
     exec(&env, &["test", "$(wc -l < /root/user-runcmd)", "=", "1"]);
 
     restarts_by_itself(&env);
@@ -81,6 +86,7 @@ fn a_guest_lives_and_leaves_nothing() {
     env.kvmctl(["instances", "delete", NAME, "--grace-period=120"])
         .ok();
     env.kvmctl(["get", "instance", NAME]).code(4);
+    data.outlives_the_instance();
     identity.expect_gone();
     expect_no_trace(NAME);
 }

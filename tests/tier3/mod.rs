@@ -1,12 +1,15 @@
 //! Real guests on the private host.
 
+mod archives;
 mod by_hand;
 mod changes;
 mod cloud_init;
 mod console;
 mod converge;
+mod data;
 mod disks;
 mod faults;
+mod full;
 mod host;
 mod images;
 mod libvirt;
@@ -17,5 +20,6 @@ mod persist;
 mod pool;
 mod port_forward;
 mod secrets;
+mod served;
 mod states;
 mod volumes;

@@ -7,10 +7,10 @@ use super::host::{apply, expect_no_trace, field, guest_env, host, instance};
 use crate::support::Env;
 
 /// Volumes of one test, which go with it.
-struct Volumes<'e>(&'e Env, Vec<&'static str>);
+pub(super) struct Volumes<'e>(&'e Env, Vec<&'static str>);
 
 impl<'e> Volumes<'e> {
-    fn make(env: &'e Env, all: &[(&'static str, &[&str])]) -> Self {
+    pub(super) fn make(env: &'e Env, all: &[(&'static str, &[&str])]) -> Self {
         for (name, flags) in all {
             let mut args = vec!["volumes", "create", name];
             args.extend(*flags);
@@ -28,7 +28,7 @@ impl Drop for Volumes<'_> {
     }
 }
 
-fn volume(env: &Env, name: &str, path: &str) -> String {
+pub(super) fn volume(env: &Env, name: &str, path: &str) -> String {
     let format = format!("jsonpath={{{path}}}");
     env.kvmctl(["get", "volume", name, "-o", &format])
         .ok()
@@ -37,11 +37,11 @@ fn volume(env: &Env, name: &str, path: &str) -> String {
 }
 
 /// Serials and sizes of the disks that a guest itself sees.
-type Disks = Vec<(String, u64)>;
+pub(super) type Disks = Vec<(String, u64)>;
 
 /// Asks the guest which disks it has, until the answer fits.
 #[track_caller]
-fn guest_says(address: &str, what: &str, fits: impl Fn(&Disks) -> bool) {
+pub(super) fn guest_says(address: &str, what: &str, fits: impl Fn(&Disks) -> bool) {
     let begin = Instant::now();
     let url = format!("http://{address}/cgi-bin/info");
     loop {

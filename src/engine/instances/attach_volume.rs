@@ -71,13 +71,18 @@ fn notes(world: &World, key: &ObjectKey, name: &Name, serial: &str) -> Result<Ve
 /// again.
 ///
 /// # Errors
-/// `NotFound` where another domain has it; a conflict when the guest refuses; as a changed manifest.
+/// `NotFound` where another domain has it; a conflict when the guest refuses, or has it mounted; as a
+/// changed manifest.
 pub fn detach_volume(
     world: &World,
     key: &ObjectKey,
     name: &Name,
+    mounted: Mounted,
     reporter: &dyn Reporter,
 ) -> Result<Applied> {
+    if mounted == Mounted::Refuse {
+        refuse_mounted(world, key, name)?;
+    }
     edit(world, key, reporter, |instance, _| {
         let all = &mut instance.spec.volumes;
         let before = all.len();
@@ -99,6 +104,37 @@ pub fn detach_volume(
         });
         Err(by_hand(world, key, name)?.map_or(error.clone(), |hint| error.hint(hint)))
     })
+}
+
+/// What to do where a guest's agent tells that a volume is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mounted {
+    /// Nothing is detached.
+    Refuse,
+    /// It is detached all the same: what the guest has not written yet is lost.
+    Lose,
+}
+
+/// A guest lets go of a disk that it has mounted, and what it has not written yet is lost. Only an agent
+/// can tell; without one there is nothing to go by.
+fn refuse_mounted(world: &World, key: &ObjectKey, name: &Name) -> Result<()> {
+    let serial = world.volume(name)?.status.and_then(|s| s.serial);
+    let domain = world.host()?.domain(key.name.as_str());
+    let (Some(serial), Ok(domain)) = (serial, domain) else {
+        return Ok(());
+    };
+    let live = domain.state()?.is_active() && !domain.state()?.is_paused();
+    if !live || domain.live()?.disk_of(&serial, "").is_none() || !domain.agent_answers() {
+        return Ok(());
+    }
+    let Some(at) = domain.agent_mountpoint(&serial) else {
+        return Ok(());
+    };
+    Err(Error::conflict(format!(
+        "volume/{name} is mounted at {at} in {key}: what is not written yet would be lost"
+    ))
+    .hint(format!("kvmctl exec {key} -- umount {at}"))
+    .hint(format!("kvmctl volumes detach {name} {} --force", key.name)))
 }
 
 /// A volume that was attached with virsh is virsh's to detach.

@@ -38,7 +38,7 @@ mod worker;
 
 pub(super) use apply::apply;
 pub use attach::{attach_network, detach_network};
-pub use attach_volume::{attach_volume, detach_volume};
+pub use attach_volume::{Mounted, attach_volume, detach_volume};
 pub(super) use change::change_meta;
 pub use change::change_spec;
 pub(super) use delete::delete;
