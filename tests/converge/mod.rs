@@ -14,6 +14,7 @@ mod many;
 mod networks;
 mod place;
 mod rebuild;
+mod snapshots;
 mod volumes;
 
 use place::{Place, Recovery};

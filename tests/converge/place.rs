@@ -208,7 +208,7 @@ impl Place {
     fn store_traces(&self) -> BTreeSet<String> {
         let mut traces = BTreeSet::new();
         let store = self.store();
-        for dir in ["instances", "volumes", "intents", "tmp"] {
+        for dir in ["instances", "volumes", "snapshots", "intents", "tmp"] {
             let inside = files(&store.join(dir)).into_iter();
             traces.extend(inside.map(|f| format!("{dir} {f}")));
         }

@@ -21,5 +21,6 @@ mod pool;
 mod port_forward;
 mod secrets;
 mod served;
+mod snapshots;
 mod states;
 mod volumes;

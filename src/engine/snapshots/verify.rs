@@ -4,7 +4,7 @@ use std::fs::File;
 
 use super::super::disk_files::{Folder, Told};
 use super::{lock, whole};
-use crate::api::{DiskFormat, ObjectKey, Quantity, Reporter, Uid};
+use crate::api::{DiskFormat, Kind, ObjectKey, Quantity, Reporter, Uid};
 use crate::error::{Error, Result};
 use crate::host::QemuImg;
 use crate::image::{Limits, inspect};
@@ -37,7 +37,7 @@ pub fn verify(world: &World, key: &ObjectKey, reporter: &dyn Reporter) -> Result
             let path = folder.at(&disk.file.volume)?;
             let report = QemuImg::find()?.check(&path)?;
             if !report.is_sound() {
-                let error = damaged(key, &link, disk).caused_by(format!(
+                let error = damaged(&link, disk).caused_by(format!(
                     "qemu-img check: {} corruptions, {} errors",
                     report.corruptions, report.check_errors
                 ));
@@ -122,15 +122,15 @@ fn file(
     let folder = Folder::open(world, &disk.file.pool)?;
     let name = &disk.file.volume;
     if !folder.has(name) {
-        return Err(damaged(key, record, disk).caused_by(format!("{name} is not there")));
+        return Err(damaged(record, disk).caused_by(format!("{name} is not there")));
     }
     if !disk.incremental {
-        sniff(&folder, name).map_err(|e| damaged(key, record, disk).caused_by(e))?;
+        sniff(&folder, name).map_err(|e| damaged(record, disk).caused_by(e))?;
     }
     let length = folder.length(name)?;
     if let Some(wanted) = disk.stored_size.filter(|size| size.bytes() != length) {
         let why = format!("it has {length} bytes instead of {}", wanted.bytes());
-        return Err(damaged(key, record, disk).caused_by(why));
+        return Err(damaged(record, disk).caused_by(why));
     }
     let label = format!("verifying {}", disk.name);
     let told = Told {
@@ -141,9 +141,9 @@ fn file(
     let sum = folder.sha256(name, &told)?.to_string();
     match &disk.sha256 {
         Some(wanted) if *wanted == sum => Ok(()),
-        Some(wanted) => Err(damaged(key, record, disk)
+        Some(wanted) => Err(damaged(record, disk)
             .caused_by(format!("its SHA-256 is {sum}, and {wanted} was stored"))),
-        None => Err(damaged(key, record, disk).caused_by("its SHA-256 was never noted")),
+        None => Err(damaged(record, disk).caused_by("its SHA-256 was never noted")),
     }
 }
 
@@ -158,14 +158,11 @@ fn sniff(folder: &Folder, name: &str) -> Result<()> {
     }
 }
 
-fn damaged(key: &ObjectKey, record: &SnapshotRecord, disk: &SnapshotDiskRecord) -> Error {
-    let whose = match record.name == key.name {
-        true => String::new(),
-        false => format!(" of snapshot/{}", record.name),
-    };
+fn damaged(record: &SnapshotRecord, disk: &SnapshotDiskRecord) -> Error {
+    let key = ObjectKey::new(Kind::Snapshot, record.name.clone());
     Error::failed(format!(
-        "{key} is damaged: disk {}{whose} is not what was stored",
+        "{key} is damaged: disk {} is not what was stored",
         disk.name
     ))
-    .hint(format!("kvmctl delete {key}"))
+    .hint(format!("kvmctl describe {key}"))
 }

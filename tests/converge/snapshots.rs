@@ -1,0 +1,367 @@
+//! Snapshots and restores, killed between engine steps and at every system call that makes something
+//! last: a disk holds what it held or what was stored, never a mixture, and nothing stays behind.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::place::was_killed;
+use super::{Place, Recovery};
+use crate::support::{CommandOutput, Sweep};
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that do not compress and are the same at every run.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut all = Vec::with_capacity(bytes);
+    while all.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        all.extend_from_slice(&state.to_le_bytes());
+    }
+    all.truncate(bytes);
+    all
+}
+
+/// A place with one raw volume of a MiB.
+struct Data {
+    place: Place,
+    volume: String,
+    snapshot: String,
+    disk: PathBuf,
+}
+
+impl Data {
+    fn new(name: &str, net: u8) -> Self {
+        let place = Place::new(name, net);
+        let (volume, snapshot) = (place.named("data"), place.named("snap"));
+        let create = [
+            "volumes", "create", &volume, "--size", "1Mi", "--format", "raw",
+        ];
+        place.run(&create).ok();
+        let disk = PathBuf::from(field(&place, "volume", &volume, ".status.path"));
+        let data = Self {
+            place,
+            volume,
+            snapshot,
+            disk,
+        };
+        data.write(1);
+        data
+    }
+
+    fn write(&self, seed: u64) {
+        std::fs::write(&self.disk, noise(seed, MIB)).unwrap();
+    }
+
+    fn holds(&self, seed: u64) -> bool {
+        std::fs::read(&self.disk).unwrap() == noise(seed, MIB)
+    }
+
+    fn create(&self) -> [&str; 5] {
+        [
+            "snapshots",
+            "create",
+            &self.snapshot,
+            "--volume",
+            &self.volume,
+        ]
+    }
+
+    /// The snapshot is whole: its two files, its record and nothing else, and what is in it is sound.
+    #[track_caller]
+    fn is_whole(&self, before: &BTreeSet<String>, when: &str) {
+        let read = |path| field(&self.place, "snapshot", &self.snapshot, path);
+        assert_eq!(read(".status.phase"), "Ready", "{when}");
+        assert_eq!(read(".status.reason"), "", "{when}");
+        let now = self.place.traces();
+        let new: Vec<&String> = now.difference(before).collect();
+        let whole = new.len() == 3
+            && new.iter().any(|t| t.ends_with(".snap.qcow2"))
+            && new.iter().any(|t| t.ends_with(".snapshot.json"))
+            && new
+                .iter()
+                .any(|t| **t == format!("snapshots {}.yaml", self.snapshot));
+        assert!(whole, "{when}: {new:#?}");
+        self.place
+            .run(&["snapshots", "verify", &self.snapshot])
+            .ok();
+    }
+
+    fn delete(&self) -> CommandOutput {
+        self.place.run(&["snapshots", "delete", &self.snapshot])
+    }
+}
+
+fn field(place: &Place, kind: &str, name: &str, path: &str) -> String {
+    let path = format!("jsonpath={{{path}}}");
+    let told = place.run(&["get", kind, name, "-o", &path]).ok();
+    told.text().to_owned()
+}
+
+/// Runs at the place of the sweep; returns whether anything was killed there.
+fn tampered(place: &Place, sweep: &Sweep, args: &[&str]) -> Option<(bool, String)> {
+    let (call, n) = sweep.place()?;
+    let run = place.tampered(call, &format!("signal=KILL:when={n}"), args);
+    let killed = place.strace_log().contains("killed by SIGKILL");
+    if !killed {
+        run.ok();
+    }
+    Some((killed, format!("{args:?} killed at {call} {n}")))
+}
+
+#[test]
+fn a_snapshot_that_was_killed_while_it_was_taken() {
+    let data = Data::new("sn-new", 41);
+    let place = &data.place;
+    let before = place.traces();
+    let mut sweep = Sweep::new();
+    while let Some((killed, when)) = tampered(place, &sweep, &data.create()) {
+        if !killed {
+            data.is_whole(&before, &when);
+            data.delete().ok();
+            sweep.survived();
+            continue;
+        }
+        sweep.killed();
+        let recovery = Recovery::turn(sweep.kills());
+        let when = format!("{when}, then {recovery:?}");
+        let there = place.run(&["get", "snapshot", &data.snapshot]).status == 0;
+        match recovery {
+            Recovery::SameCommand => {
+                let again = place.run(&data.create());
+                assert!(again.status == 0 || again.status == 5, "{when}: {again}");
+                data.is_whole(&before, &when);
+                data.delete().ok();
+            }
+            Recovery::Delete if there => drop(data.delete().ok()),
+            _ => {
+                place.run(&["reconcile"]).ok();
+                if place.run(&["get", "snapshot", &data.snapshot]).status == 0 {
+                    data.is_whole(&before, &when);
+                    data.delete().ok();
+                }
+            }
+        }
+        place.is_as(&before, &when);
+    }
+    assert!(sweep.kills() > 8, "the calls are gone: {}", sweep.kills());
+}
+
+#[test]
+fn a_snapshot_that_was_killed_while_it_was_deleted() {
+    let data = Data::new("sn-del", 42);
+    let place = &data.place;
+    let before = place.traces();
+    place.run(&data.create()).ok();
+    let delete = ["snapshots", "delete", data.snapshot.as_str()];
+    let mut sweep = Sweep::new();
+    while let Some((killed, when)) = tampered(place, &sweep, &delete) {
+        if killed {
+            sweep.killed();
+            if place.run(&["get", "snapshot", &data.snapshot]).status == 0 {
+                match Recovery::turn(sweep.kills()) {
+                    Recovery::Reconcile => place.run(&["reconcile"]).ok(),
+                    _ => data.delete().ok(),
+                };
+            }
+            if place.run(&["get", "snapshot", &data.snapshot]).status == 0 {
+                // It was killed before anything was begun.
+                data.delete().ok();
+            }
+        } else {
+            sweep.survived();
+        }
+        place.is_as(&before, &when);
+        place.run(&data.create()).ok();
+    }
+    assert!(sweep.kills() > 3, "the calls are gone: {}", sweep.kills());
+    data.delete().ok();
+}
+
+/// Two disks of a guest that is off: they are both what they were, or both what was stored.
+#[test]
+fn a_restore_that_was_killed_leaves_the_old_or_the_new() {
+    let data = Data::new("sn-back", 43);
+    let place = &data.place;
+    let web = place.named("web");
+    let manifest = place.manifest(&web, "  disk: 64Mi\n");
+    place.run(&["apply", "-f", &manifest, "--wait=false"]).ok();
+    place.run(&["instances", "stop", &web, "--force", "--timeout", "0s"]);
+    place.run(&["volumes", "attach", &data.volume, &web]).ok();
+    let uid = field(place, "instance", &web, ".metadata.uid");
+    let root = place.pool().join(format!("{web}.{}.qcow2", &uid[..8]));
+    let root = root.display().to_string();
+    let write = |seed: u64| {
+        data.write(seed);
+        let pattern = format!("write -P {seed} 60M 1M");
+        run("qemu-io", &["-f", "qcow2", "-c", &pattern, &root]);
+    };
+    let root_holds = |seed: u64| {
+        let pattern = format!("read -P {seed} 60M 1M");
+        let told = run("qemu-io", &["-f", "qcow2", "-c", &pattern, &root]);
+        !told.contains("verification failed")
+    };
+    let both = |seed: u64| data.holds(seed) && root_holds(seed);
+    write(1);
+    let create = ["snapshots", "create", &data.snapshot, "--instance", &web];
+    place.run(&create).ok();
+    let before = place.traces();
+    let restore = [
+        "snapshots",
+        "restore",
+        data.snapshot.as_str(),
+        "--discard-old",
+    ];
+    let mut sweep = Sweep::new();
+    write(2);
+    while let Some((killed, when)) = tampered(place, &sweep, &restore) {
+        let one = |old: bool, new: bool| assert!(old != new, "{when}: a disk is neither");
+        one(data.holds(2), data.holds(1));
+        one(root_holds(2), root_holds(1));
+        if killed {
+            sweep.killed();
+            let recovery = Recovery::turn(sweep.kills());
+            let when = format!("{when}, then {recovery:?}");
+            match recovery {
+                Recovery::Reconcile => {
+                    place.run(&["reconcile"]).ok();
+                    assert!(both(1) || both(2), "{when}: a mixture");
+                }
+                Recovery::SameCommand => {
+                    place.run(&restore).ok();
+                    assert!(both(1), "{when}: not restored");
+                }
+                // A guest never starts from a mixture.
+                Recovery::Delete => {
+                    place.run(&["instances", "start", &web]).ok();
+                    place.virsh(&["destroy", &web]).ok();
+                    assert!(both(1) || both(2), "{when}: a mixture");
+                    place.run(&["reconcile"]).ok();
+                }
+            }
+        } else {
+            assert!(both(1), "{when}: not restored");
+            sweep.survived();
+        }
+        let mut now = place.traces();
+        now.retain(|t| !t.starts_with("lease"));
+        let mut wanted = before.clone();
+        wanted.retain(|t| !t.starts_with("lease"));
+        assert_eq!(now, wanted, "{when}");
+        write(2);
+    }
+    assert!(sweep.kills() > 8, "the calls are gone: {}", sweep.kills());
+    place.delete(&web).ok();
+    data.delete().ok();
+}
+
+#[test]
+fn a_volume_from_a_snapshot_that_was_killed() {
+    let data = Data::new("sn-to", 44);
+    let place = &data.place;
+    place.run(&data.create()).ok();
+    let new = place.named("copy");
+    let restore = ["snapshots", "restore", &data.snapshot, "--to", &new];
+    let before = place.traces();
+    for n in 1.. {
+        let when = format!("killed at boundary {n}");
+        let run = place.run_with(("KVMCTL_FAILPOINT", &n.to_string()), &restore);
+        let finished = !was_killed(&run);
+        if !finished {
+            match Recovery::turn(n) {
+                Recovery::SameCommand => drop(place.run(&restore)),
+                _ => drop(place.run(&["reconcile"]).ok()),
+            }
+        } else {
+            run.ok();
+            assert!(n > 2, "the failpoints are gone");
+        }
+        if place.run(&["get", "volume", &new]).status == 0 {
+            let path = field(place, "volume", &new, ".status.path");
+            assert_eq!(std::fs::read(path).unwrap(), noise(1, MIB), "{when}");
+            place.run(&["volumes", "delete", &new]).ok();
+        }
+        place.is_as(&before, &when);
+        if finished {
+            break;
+        }
+    }
+    data.delete().ok();
+}
+
+/// Ctrl-C in the middle of a copy leaves nothing, nor does a kill leave the tool that copies.
+#[test]
+fn a_copy_that_is_interrupted_leaves_nothing() {
+    let data = Data::new("sn-int", 45);
+    let place = &data.place;
+    let large = place.named("large");
+    let create = [
+        "volumes", "create", &large, "--size", "512Mi", "--format", "raw",
+    ];
+    place.run(&create).ok();
+    let disk = field(place, "volume", &large, ".status.path");
+    std::fs::write(&disk, noise(7, 256 * MIB)).unwrap();
+    let before = place.traces();
+    let take = ["snapshots", "create", &data.snapshot, "--volume", &large];
+    for signal in ["-INT", "-TERM", "-KILL"] {
+        let child = place.spawn(&take);
+        let pid = copying(&large);
+        let parent = parent_of(&pid);
+        run("kill", &[signal, &parent]);
+        let output = child.wait_with_output().unwrap();
+        let code = output.status.code();
+        match signal {
+            "-INT" => assert_eq!(code, Some(130), "{output:?}"),
+            "-TERM" => assert_eq!(code, Some(143), "{output:?}"),
+            _ => drop(place.run(&["reconcile"]).ok()),
+        }
+        gone(&pid);
+        place.is_as(&before, signal);
+    }
+    place.run(&["volumes", "delete", &large]).ok();
+}
+
+/// Returns the process that copies a volume, once it does.
+fn copying(volume: &str) -> String {
+    for _ in 0..600 {
+        let found = run(
+            "pgrep",
+            &["-f", &format!("^[^ ]*qemu-img convert .*{volume}")],
+        );
+        if let Some(pid) = found.lines().next() {
+            return pid.to_owned();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("nothing copies {volume}");
+}
+
+fn parent_of(pid: &str) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, after) = stat.rsplit_once(") ").unwrap();
+    after.split(' ').nth(1).unwrap().to_owned()
+}
+
+fn gone(pid: &str) {
+    for _ in 0..250 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        if stat.map_or(true, |s| s.contains(") Z ")) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("the copy outlives who asked for it");
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    let output = std::process::Command::new(program).args(args).output();
+    let output = output.unwrap();
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    )
+}
