@@ -41,6 +41,7 @@ mod port;
 mod port_forward;
 mod prompt;
 mod reconcile;
+mod revert;
 mod seed;
 mod selection;
 mod setup;
@@ -69,6 +70,9 @@ use context::Ctx;
 /// Runs the command line and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     complete::answer();
+    if crate::engine::snapshots::answer_guard() {
+        return ExitCode::SUCCESS;
+    }
     let matches = match grammar::command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => return clap_exit(&error),

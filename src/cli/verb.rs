@@ -6,8 +6,8 @@ use super::context::Ctx;
 use super::{
     adopt, api_resources, apply, balancers, completion, config, console, cp, create, delete,
     describe, diff, doctor, edit, events, exec, explain, forward, generate, get, images, ip, label,
-    lifecycle, logs, net, networks, patch, pools, port, port_forward, reconcile, seed, setup,
-    snapshots, ssh, store, top, types, version, volumes, wait,
+    lifecycle, logs, net, networks, patch, pools, port, port_forward, reconcile, revert, seed,
+    setup, snapshots, ssh, store, top, types, version, volumes, wait,
 };
 use crate::api::Kind;
 use crate::error::Result;
@@ -262,6 +262,9 @@ pub(crate) const VERBS: &[Verb] = &[
         "kvmctl port-forward instance/web 8080:80\nkvmctl port-forward web :80 --address 0.0.0.0"),
     verb!("seed", Guest, INSTANCE, root: false, seed::SeedArgs, seed::run,
         "Print what went into the cloud-init seed, with secrets masked", "kvmctl instances seed web"),
+    verb!("revert", Guest, INSTANCE, root: false, revert::RevertArgs, revert::run,
+        "Make an instance what it was when a snapshot was taken with its memory",
+        "kvmctl instances revert web --to before-upgrade"),
     verb!("types", Guest, INSTANCE, root: false, types::TypesArgs, types::run,
         "List the instance types", "kvmctl instances types"),
     verb!("adopt", Host, ADOPTABLE, root: true, adopt::AdoptArgs, adopt::adopt,

@@ -6,6 +6,7 @@ pub mod dhcp;
 mod editor;
 mod facts;
 pub mod firewall;
+mod guard;
 mod iso;
 pub mod nginx;
 pub mod ports;
@@ -25,6 +26,7 @@ pub use command::{HostError, Output, Running, Tool};
 pub use devices::{TakenRange, bridges, devices, taken_ranges};
 pub use editor::{Editor, EditorFile};
 pub use facts::{find_in_sbin, in_group, polkit_is_there};
+pub use guard::Guard;
 pub use iso::{IsoMaker, sweep as sweep_seeds};
 pub use qemu_img::{
     Backing, CheckReport, Copy, ImageInfo, ImagePath, InvalidImagePath, Packing, QemuImg,

@@ -6,7 +6,9 @@ use virt::sys;
 
 use super::domain::Domain;
 use super::error::LibvirtError;
+use super::xml::domain::DomainXml;
 use super::xml::snapshot::SnapshotXml;
+use super::xml::tree::Element;
 
 impl Domain {
     /// Returns how many snapshots libvirt knows of it; none where the driver has no such thing.
@@ -23,16 +25,41 @@ impl Domain {
         }
     }
 
-    /// Returns whether libvirt knows a snapshot of that name.
+    /// Returns the names of its snapshots, whoever took them; none where the driver has no such thing.
     ///
     /// # Errors
     /// When the connection is broken.
-    pub fn has_snapshot(&self, name: &str) -> Result<bool, LibvirtError> {
-        match self.snapshot(name) {
-            Ok(_) => Ok(true),
-            Err(e) if e.is_not_found() => Ok(false),
-            Err(e) => Err(e),
+    pub fn snapshots(&self) -> Result<Vec<String>, LibvirtError> {
+        let listed = self.ask(
+            "virDomainListAllSnapshots",
+            "list the snapshots of",
+            |raw| {
+                let all = raw.list_all_snapshots(0)?;
+                all.iter().map(DomainSnapshot::name).collect()
+            },
+        );
+        match listed {
+            Err(e) if e.is_no_support() => Ok(Vec::new()),
+            other => other,
         }
+    }
+
+    /// Returns the domain as it was when a snapshot was taken; `None` when there is no such snapshot.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn as_of(&self, name: &str) -> Result<Option<DomainXml>, LibvirtError> {
+        let snapshot = match self.snapshot(name) {
+            Err(e) if e.is_not_found() => return Ok(None),
+            other => other?,
+        };
+        let text = self.ask("virDomainSnapshotGetXMLDesc", "read a snapshot of", |_| {
+            snapshot.xml_desc(0)
+        })?;
+        let root = Element::parse(&text)?;
+        let domain = root.get("domain").map(ToString::to_string);
+        let xml = DomainXml::from_xml(&domain.unwrap_or_default())?;
+        Ok(Some(xml))
     }
 
     /// Keeps memory, devices and disks as they are now, in the disks; the guest stands still meanwhile.

@@ -1,6 +1,6 @@
 //! Steps of snapshots.
 
-use crate::api::{DiskFormat, ObjectKey, Quantity};
+use crate::api::{DiskFormat, Name, ObjectKey, Quantity};
 use crate::shell::shell_words;
 
 use super::instance::VolumeRef;
@@ -27,6 +27,11 @@ pub enum Step {
     },
     /// Writes the sidecar and the record, and ends the intent.
     Record,
+    /// Makes a snapshot that stands on this one stand on what this one stands on, or alone.
+    Lift {
+        /// The snapshot that stands on it.
+        child: Name,
+    },
     /// Frees what the domain has of it.
     Release {
         /// The domain.
@@ -102,20 +107,29 @@ pub fn create_running(key: ObjectKey, domain: String, disks: Vec<DiskCopy>) -> O
     plan(key, Outcome::Created, stages)
 }
 
+/// Plans a snapshot of a running guest with its memory.
+pub fn create_memory(key: ObjectKey, domain: String) -> ObjectPlan {
+    let stages = vec![vec![Step::KeepMemory { domain }], vec![Step::Record]];
+    plan(key, Outcome::Created, stages)
+}
+
 /// Plans a change of labels or description.
 pub fn change(key: ObjectKey) -> ObjectPlan {
     plan(key, Outcome::Configured, vec![vec![Step::Record]])
 }
 
-/// Plans the deletion of a snapshot; the sidecar goes last of the files, so that what is left of an
+/// Plans the deletion of a snapshot, after which those that stood on it stand without it; the sidecar goes last of the files, so that what is left of an
 /// interrupted deletion is still known for what it was.
 pub fn delete(
     key: ObjectKey,
     domain: Option<String>,
+    children: Vec<Name>,
     files: Vec<VolumeRef>,
     sidecar: Option<VolumeRef>,
 ) -> ObjectPlan {
-    let mut stages = Vec::new();
+    let lifted = children.into_iter();
+    let lifted = lifted.map(|child| vec![Step::Lift { child }]);
+    let mut stages: Vec<Vec<Step>> = lifted.collect();
     stages.extend(domain.map(|domain| vec![Step::Release { domain }]));
     stages.extend(files.into_iter().map(|file| vec![Step::Delete(file)]));
     stages.extend(sidecar.map(|file| vec![Step::Delete(file)]));
@@ -159,6 +173,7 @@ impl Step {
             Self::Compress(copy) => format!("compress {} to {}", copy.name, copy.to.name),
             Self::KeepMemory { domain } => format!("keep {domain} with its memory"),
             Self::Record => "write the record".to_owned(),
+            Self::Lift { child } => format!("let snapshot/{child} stand without it"),
             Self::Release { domain } => format!("free what {domain} has of it"),
             Self::Delete(file) => format!("delete {}", file.name),
             Self::Forget => "remove the record".to_owned(),
@@ -180,6 +195,9 @@ impl Step {
             Self::KeepMemory { domain } => Some(format!(
                 "virsh {}",
                 shell_words(&["snapshot-create-as", domain])
+            )),
+            Self::Lift { child } => Some(format!(
+                "# as qemu-img rebase and qemu-img convert -c of the disks of snapshot/{child}"
             )),
             Self::Delete(file) => {
                 let args = ["vol-delete", &file.name, "--pool", &file.pool];

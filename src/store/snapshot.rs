@@ -41,6 +41,9 @@ pub struct SnapshotRecord {
     /// Whether a guest ran while it was taken.
     #[serde(default)]
     pub running: bool,
+    /// The domain of that guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Uid>,
     /// The snapshot that it stands on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Uid>,

@@ -29,6 +29,12 @@ pub(crate) struct SnapshotArgs {
     /// What state the file systems must be in: auto, crash or filesystem
     #[arg(long, value_name = "STATE")]
     consistency: Option<Consistency>,
+    /// Store only what has changed since this snapshot of the same source, where QEMU can tell
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "memory")]
+    base: Option<Name>,
+    /// Keep the guest's memory too, within its disks, for `instances revert`
+    #[arg(long, conflicts_with = "volume")]
+    memory: bool,
     /// Keep only the newest N of those that were taken with --retain
     #[arg(long, value_name = "N")]
     retain: Option<u32>,
@@ -59,8 +65,8 @@ impl SnapshotArgs {
                 instance: self.instance.clone(),
                 description: self.description.clone(),
                 consistency: self.consistency,
-                base: None,
-                memory: None,
+                base: self.base.clone(),
+                memory: self.memory.then_some(true),
                 retain: self.retain,
             },
             status: None,

@@ -20,6 +20,7 @@ use crate::api::Quantity;
 use super::super::executor::execute;
 use super::super::options::{Applied, DeleteOptions, DryRun};
 use super::super::power;
+use super::super::snapshots::memory;
 use super::super::{balancers, forwards};
 use crate::api::Reporter;
 
@@ -92,6 +93,11 @@ pub(super) fn delete_locked(
     }
     if let Some(domain) = &found.domain {
         plan.notes.extend(disks::kept(world, domain, &facts.files)?);
+        for snapshot in memory::within(world, domain.uid())? {
+            plan.notes.push(format!(
+                "{snapshot} goes with it: its memory lies in its disks"
+            ));
+        }
     }
     plan.notes
         .extend(super::super::snapshots::that_stay(world, key)?);

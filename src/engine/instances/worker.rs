@@ -21,6 +21,7 @@ use super::super::executor::Worker;
 use super::super::forwards;
 use super::super::power;
 use super::super::snapshots;
+use super::super::snapshots::memory;
 
 /// What a creation needs beyond the identity.
 #[derive(Debug)]
@@ -301,7 +302,10 @@ impl<'w> InstanceWorker<'w> {
 
     fn undefine(&self) -> Result<()> {
         match self.domain()? {
-            Some(domain) => absent_is_fine(domain.undefine(Undefine::Everything)),
+            Some(domain) => {
+                memory::release(self.world, &domain)?;
+                absent_is_fine(domain.undefine(Undefine::Everything))
+            }
             None => Ok(()),
         }
     }

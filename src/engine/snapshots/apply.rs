@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::disk_files::Folder;
 use super::super::executor::execute;
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun};
+use super::live;
 use super::source::{self, Source};
 use super::worker::SnapshotWorker;
 use super::{begin, intent_of, lock, note, record_of, volume_ref};
@@ -67,44 +68,43 @@ fn create(
     } else {
         source::find(world, spec)?
     };
-    refuse_running(key, &source)?;
-    let record = new_record(world, key, wanted, &source)?;
-    let mut notes = room(world, &source)?;
+    let mut record = new_record(world, key, wanted, &source)?;
+    let ground = live::prepare(world, &source, &mut record, dry)?;
+    let mut notes = match record.spec.memory {
+        Some(true) => Vec::new(),
+        _ => room(world, &source)?,
+    };
+    notes.extend(ground.notes.iter().cloned());
     notes.extend(
         source
             .left_out
             .iter()
             .map(|disk| format!("without {disk}, which kvmctl did not make")),
     );
-    let plan = plan_snapshot::create(key.clone(), copies(&source, &record));
+    let plan = match live::running_user(&source) {
+        _ if record.spec.memory == Some(true) => {
+            plan_snapshot::create_memory(key.clone(), source.source.name.to_string())
+        }
+        Some(user) => {
+            live::room(world, &source, &ground)?;
+            let copies = copies(&source, &record);
+            plan_snapshot::create_running(key.clone(), user.name.clone(), copies)
+        }
+        None => plan_snapshot::create(key.clone(), copies(&source, &record)),
+    };
     let mut applied = told(&plan, notes);
     if dry {
         return Ok(applied);
     }
-    let worker = SnapshotWorker::new(world, record, key, reporter);
+    let worker = SnapshotWorker::new(world, record, key, reporter).since(ground.parent.clone());
     carry_out(world, &plan, &worker, reporter)?;
-    drop(locks);
+    applied.notes.extend(worker.notes());
+    drop((locks, ground));
     if let Some(keep) = spec.retain {
         let taken = worker.record_of();
         applied.notes.extend(retire(world, &taken, keep, reporter)?);
     }
     Ok(applied)
-}
-
-fn refuse_running(key: &ObjectKey, source: &Source) -> Result<()> {
-    let Some(user) = source.user.as_ref().filter(|u| u.running) else {
-        return Ok(());
-    };
-    let hint = match user.managed {
-        true => format!("kvmctl instances stop {}", user.name),
-        false => format!("virsh shutdown {}", user.name),
-    };
-    let what = &source.source;
-    Err(Error::conflict(format!(
-        "cannot take {key}: {what} is in use by {:?}, which runs",
-        user.name
-    ))
-    .hint(hint))
 }
 
 fn new_record(
@@ -125,8 +125,12 @@ fn new_record(
         spec: wanted.spec.clone(),
         source: source.source.clone(),
         taken: Some(Timestamp::now()),
-        consistency: Some(at_rest(key, source, wanted.spec.consistency)?),
+        consistency: match live::running_user(source) {
+            Some(_) => None,
+            None => Some(at_rest(key, source, wanted.spec.consistency)?),
+        },
         running: false,
+        domain: None,
         parent: None,
         qemu_version: version.map(|v| v.to_string()),
         frozen_ms: None,

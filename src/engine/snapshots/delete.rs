@@ -1,10 +1,10 @@
-//! Deletes a snapshot that no other stands on.
+//! Deletes a snapshot; those that stand on it are written anew before.
 
 use super::super::executor::execute;
 use super::super::options::{Applied, DeleteOptions, DryRun};
 use super::apply::told;
 use super::worker::SnapshotWorker;
-use super::{files_of, intent_of, lock, note, record_of, volume_ref};
+use super::{files_of, intent_of, lift, lock, note, record_of, volume_ref};
 use crate::api::{Kind, ObjectKey, Reporter, SnapshotSource, Timestamp};
 use crate::error::{Error, Result};
 use crate::observe::World;
@@ -24,10 +24,8 @@ pub(crate) fn delete(
 ) -> Result<Applied> {
     if options.dry_run != DryRun::None {
         let (record, files) = found(world, key)?;
-        if let Some(record) = &record {
-            refuse_used(world, key, record)?;
-        }
-        return Ok(told(&plan(key, &files), Vec::new()));
+        let plan = plan(world, key, record.as_ref(), &files)?;
+        return Ok(told(&plan, Vec::new()));
     }
     let _object = lock(world, key)?;
     delete_locked(world, key, reporter)
@@ -48,21 +46,35 @@ pub(super) fn delete_locked(
         Some(record) => record,
         None => rest(world, key)?,
     };
-    refuse_used(world, key, &record)?;
     refuse_inactive(world, key, &files)?;
     begin(world, &record, &files)?;
-    let plan = plan(key, &files);
+    let plan = plan(world, key, Some(&record), &files)?;
     let worker = SnapshotWorker::new(world, record.clone(), key, reporter);
     execute(&plan, &worker, reporter)?;
     note(world, &record, "Deleted", "the snapshot is gone");
-    Ok(told(&plan, Vec::new()))
+    Ok(told(&plan, worker.notes()))
 }
 
 /// Plans it; the sidecar is the last of the files.
-fn plan(key: &ObjectKey, files: &[FileRecord]) -> ObjectPlan {
+fn plan(
+    world: &World,
+    key: &ObjectKey,
+    record: Option<&SnapshotRecord>,
+    files: &[FileRecord],
+) -> Result<ObjectPlan> {
     let mut files: Vec<_> = files.iter().map(volume_ref).collect();
     let sidecar = files.pop();
-    plan_snapshot::delete(key.clone(), None, files, sidecar)
+    let children = record.map(|r| lift::children(world, r)).transpose()?;
+    let with_guest = record.filter(|r| r.domain.is_some());
+    let domain = with_guest.map(|r| r.source.to_string());
+    let children = children.unwrap_or_default();
+    Ok(plan_snapshot::delete(
+        key.clone(),
+        domain,
+        children,
+        files,
+        sidecar,
+    ))
 }
 
 /// Finds the record and the files, of which a killed run may have left only the intent.
@@ -99,29 +111,13 @@ fn rest(world: &World, key: &ObjectKey) -> Result<SnapshotRecord> {
         taken: None,
         consistency: None,
         running: false,
+        domain: None,
         parent: None,
         qemu_version: None,
         frozen_ms: None,
         checkpoint: None,
         disks: Vec::new(),
     })
-}
-
-/// What another snapshot stands on stays.
-fn refuse_used(world: &World, key: &ObjectKey, record: &SnapshotRecord) -> Result<()> {
-    let all: Vec<SnapshotRecord> = world.store_for_reading()?.all()?;
-    let children: Vec<String> = all
-        .iter()
-        .filter(|r| r.parent == Some(record.uid))
-        .map(|r| format!("snapshot/{}", r.name))
-        .collect();
-    match children.is_empty() {
-        true => Ok(()),
-        false => Err(
-            Error::conflict(format!("{key} is what {} stands on", children.join(", ")))
-                .hint(format!("kvmctl delete {}", children.join(" "))),
-        ),
-    }
 }
 
 fn refuse_inactive(world: &World, key: &ObjectKey, files: &[FileRecord]) -> Result<()> {

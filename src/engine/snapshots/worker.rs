@@ -15,10 +15,12 @@ use crate::store::{Intent, STORE_WAIT, SnapshotDiskRecord, SnapshotRecord};
 
 /// Does the steps of one snapshot.
 pub(super) struct SnapshotWorker<'w> {
-    world: &'w World,
-    key: ObjectKey,
-    reporter: &'w dyn Reporter,
+    pub(super) world: &'w World,
+    pub(super) key: ObjectKey,
+    pub(super) reporter: &'w dyn Reporter,
     record: Mutex<SnapshotRecord>,
+    parent: Option<SnapshotRecord>,
+    notes: Mutex<Vec<String>>,
 }
 
 impl<'w> SnapshotWorker<'w> {
@@ -34,7 +36,26 @@ impl<'w> SnapshotWorker<'w> {
             key: key.clone(),
             reporter,
             record: Mutex::new(record),
+            parent: None,
+            notes: Mutex::default(),
         }
+    }
+
+    /// Stores only what has changed since another snapshot, where that can be told.
+    pub(super) fn since(mut self, parent: Option<SnapshotRecord>) -> Self {
+        self.parent = parent;
+        self
+    }
+
+    /// Takes what a person should know of the steps that were done.
+    pub(super) fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps what a person should know.
+    pub(super) fn tell(&self, notes: Vec<String>) {
+        let mut all = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(notes);
     }
 
     /// Returns the record as it has become.
@@ -42,13 +63,18 @@ impl<'w> SnapshotWorker<'w> {
         self.locked().clone()
     }
 
-    fn locked(&self) -> MutexGuard<'_, SnapshotRecord> {
+    pub(super) fn locked(&self) -> MutexGuard<'_, SnapshotRecord> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn step(&self, step: &Step) -> Result<()> {
         match step {
             Step::Copy(copy) => self.store(copy),
+            Step::BackUp { .. } => self.back_up(self.parent.as_ref()),
+            Step::Compress(copy) => self.compress(copy, self.parent.as_ref()),
+            Step::KeepMemory { .. } => self.keep_memory(),
+            Step::Lift { child } => self.lift(child),
+            Step::Release { .. } => super::live::release(self.world, &self.record_of()),
             Step::Record => self.record(),
             Step::Delete(file) => disk_files::delete(self.world, file),
             Step::Forget => self.forget(),
@@ -59,7 +85,7 @@ impl<'w> SnapshotWorker<'w> {
         }
     }
 
-    fn told<'t>(&'t self, label: &'t str) -> Told<'t> {
+    pub(super) fn told<'t>(&'t self, label: &'t str) -> Told<'t> {
         Told {
             key: &self.key,
             label,
@@ -89,7 +115,7 @@ impl<'w> SnapshotWorker<'w> {
     }
 
     /// Notes what a stored file is, so that it can be told from any other one.
-    fn stored(&self, folder: &Folder, disk: &DiskCopy) -> Result<()> {
+    pub(super) fn stored(&self, folder: &Folder, disk: &DiskCopy) -> Result<()> {
         let label = format!("summing {}", disk.name);
         let sha256 = folder.sha256(&disk.to.name, &self.told(&label))?;
         let length = folder.length(&disk.to.name)?;
@@ -101,7 +127,7 @@ impl<'w> SnapshotWorker<'w> {
         Ok(())
     }
 
-    fn disk(&self, name: &str) -> Result<SnapshotDiskRecord> {
+    pub(super) fn disk(&self, name: &str) -> Result<SnapshotDiskRecord> {
         let record = self.locked();
         let found = record.disks.iter().find(|d| d.name == name).cloned();
         found.ok_or_else(|| Error::failed(format!("there is no disk {name:?}")))
@@ -113,16 +139,9 @@ impl<'w> SnapshotWorker<'w> {
     /// What libvirt or the store refuses.
     pub(super) fn record(&self) -> Result<()> {
         let record = self.record_of();
-        if let Some(sidecar) = record.sidecar() {
-            let text = serde_json::to_vec_pretty(&record)
-                .map_err(|e| Error::failed("cannot write the snapshot's record").caused_by(e))?;
-            let folder = Folder::open(self.world, &sidecar.pool)?;
-            folder.write(&sidecar.volume, &text)?;
-            refresh(self.world, &record)?;
-        }
+        write(self.world, &record)?;
         let store = self.world.store()?;
         let _lock = store.lock(STORE_WAIT)?;
-        store.put(&record)?;
         store.remove::<Intent>(&record.uid)?;
         Ok(())
     }
@@ -145,6 +164,23 @@ impl<'w> SnapshotWorker<'w> {
         store.remove::<Intent>(&uid)?;
         Ok(())
     }
+}
+
+/// Writes sidecar and record of a snapshot.
+///
+/// # Errors
+/// What libvirt or the store refuses.
+pub(super) fn write(world: &World, record: &SnapshotRecord) -> Result<()> {
+    if let Some(sidecar) = record.sidecar() {
+        let text = serde_json::to_vec_pretty(record)
+            .map_err(|e| Error::failed("cannot write the snapshot's record").caused_by(e))?;
+        let folder = Folder::open(world, &sidecar.pool)?;
+        folder.write(&sidecar.volume, &text)?;
+        refresh(world, record)?;
+    }
+    let store = world.store()?;
+    let _lock = store.lock(STORE_WAIT)?;
+    Ok(store.put(record)?)
 }
 
 /// Makes libvirt see what was written into the pools.
@@ -174,6 +210,11 @@ impl Worker for SnapshotWorker<'_> {
             return Ok(());
         };
         let files = match step {
+            Step::BackUp { .. } | Step::KeepMemory { .. } => {
+                super::live::release(self.world, &self.half_made())?;
+                let disks = self.record_of().disks;
+                disks.iter().map(SnapshotDiskRecord::staged).collect()
+            }
             Step::Copy(copy) | Step::Compress(copy) => {
                 let disk = self.disk(&copy.name)?;
                 vec![disk.staged(), disk.part(), disk.file]

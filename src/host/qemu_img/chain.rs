@@ -3,10 +3,11 @@
 //! A base in the same directory is written down by its name alone, so that the directory can move.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::super::command::HostError;
-use super::{ImagePath, QemuImg};
+use super::{Copy, ImagePath, Packing, QemuImg};
 use crate::api::DiskFormat;
 
 /// Copying takes as long as it takes.
@@ -26,26 +27,8 @@ impl QemuImg {
         self.tool.run(&args, b"", Some(Path::new("/"))).map(drop)
     }
 
-    /// Copies what an image itself holds, and nothing of its base, to a compressed one on the same base.
-    ///
-    /// # Errors
-    /// Any [`HostError`] but `Missing` and `Garbage`.
-    pub fn compress_delta(
-        &self,
-        from: &ImagePath,
-        to: &ImagePath,
-        base: &ImagePath,
-    ) -> Result<(), HostError> {
-        let (name, coroutines) = (base_name(to, base), super::coroutines());
-        let mut args = vec!["convert", "-q", "-W", "-m", &coroutines, "-c"];
-        args.extend(["-f", "qcow2", "-O", "qcow2", "-o", "compression_type=zstd"]);
-        args.extend(["-F", "qcow2", "-B", &name, "--", from.text(), to.text()]);
-        let patient = self.tool.clone().timeout(PATIENCE);
-        patient.run(&args, b"", Some(Path::new("/"))).map(drop)
-    }
-
     /// Writes an image anew as one that stands on another of its chain, or on nothing; the content that
-    /// a reader sees is the same. `scratch` is used on the way; neither it nor `to` may be there before.
+    /// a reader sees is the same. `scratch` is used on the way; neither it nor `to` may hold anything.
     ///
     /// # Errors
     /// Any [`HostError`] but `Missing`; `to` is then worth nothing.
@@ -55,25 +38,40 @@ impl QemuImg {
         base: Option<&ImagePath>,
         scratch: &ImagePath,
         to: &ImagePath,
+        stop: &AtomicBool,
     ) -> Result<(), HostError> {
-        let Some(base) = base else {
-            let format = DiskFormat::Qcow2;
-            self.convert(image, format, to, format, true)?;
-            return self.compare(image, to);
+        let mut copy = Copy {
+            from: image,
+            from_format: DiskFormat::Qcow2,
+            to,
+            to_format: DiskFormat::Qcow2,
+            packing: Packing::Archive,
         };
-        let failed = |source| HostError::Spawn {
+        if let Some(base) = base {
+            self.rebased_copy(image, base, scratch)?;
+            copy.from = scratch;
+            copy.packing = Packing::Onto(base);
+        }
+        self.copy(&copy, stop, &mut |_| {})?;
+        self.compare(image, to)
+    }
+
+    /// Copies an image file and gives the copy another base, with all that the two bases differ in.
+    fn rebased_copy(
+        &self,
+        image: &ImagePath,
+        base: &ImagePath,
+        to: &ImagePath,
+    ) -> Result<(), HostError> {
+        std::fs::copy(image.as_path(), to.as_path()).map_err(|source| HostError::Spawn {
             program: "qemu-img".into(),
             source,
-        };
-        std::fs::copy(image.as_path(), scratch.as_path()).map_err(failed)?;
-        let name = base_name(scratch, base);
+        })?;
+        let name = base_name(to, base);
         let form = ["rebase", "-q", "-f", "qcow2", "-F", "qcow2", "-b"];
-        let args = [&form[..], &[&name, "--", scratch.text()]].concat();
+        let args = [&form[..], &[&name, "--", to.text()]].concat();
         let patient = self.tool.clone().timeout(PATIENCE);
-        patient.run(&args, b"", Some(Path::new("/")))?;
-        self.compress_delta(scratch, to, base)?;
-        std::fs::remove_file(scratch.as_path()).map_err(failed)?;
-        self.compare(image, to)
+        patient.run(&args, b"", Some(Path::new("/"))).map(drop)
     }
 
     /// Fails unless a reader sees the same in both.
@@ -109,7 +107,7 @@ impl QemuImg {
 }
 
 /// The base as the image's header names it; both paths are absolute and without symlinks of ours.
-fn base_name(image: &ImagePath, base: &ImagePath) -> String {
+pub(super) fn base_name(image: &ImagePath, base: &ImagePath) -> String {
     let same = image.as_path().parent() == base.as_path().parent();
     match base.as_path().file_name().and_then(|name| name.to_str()) {
         Some(name) if same => name.to_owned(),
@@ -143,16 +141,23 @@ mod tests {
             for point in 0..4 {
                 chain.write(point);
                 let (delta, to) = (chain.at("delta"), chain.at(&format!("p{point}.qcow2")));
-                match point {
-                    0 => qemu.convert(&disk, DiskFormat::Raw, &to, DiskFormat::Qcow2, true),
-                    _ => {
-                        chain.delta(point, &delta);
-                        let parent = chain.at(&format!("p{}.qcow2", point - 1));
-                        qemu.set_base(&delta, &parent).unwrap();
-                        qemu.compress_delta(&delta, &to, &parent)
-                    }
+                let parent = chain.at(&format!("p{}.qcow2", point.max(1) - 1));
+                let mut copy = Copy {
+                    from: &disk,
+                    from_format: DiskFormat::Raw,
+                    to: &to,
+                    to_format: DiskFormat::Qcow2,
+                    packing: Packing::Archive,
+                };
+                if point > 0 {
+                    chain.delta(point, &delta);
+                    qemu.set_base(&delta, &parent).unwrap();
+                    copy.from = &delta;
+                    copy.from_format = DiskFormat::Qcow2;
+                    copy.packing = Packing::Onto(&parent);
                 }
-                .unwrap();
+                qemu.copy(&copy, &AtomicBool::new(false), &mut |_| {})
+                    .unwrap();
                 let _ = std::fs::remove_file(delta.as_path());
             }
             chain
@@ -251,10 +256,16 @@ mod tests {
             let child = chain.at(child);
             chain
                 .qemu
-                .move_onto(&child, base.as_ref(), &scratch, &part)
+                .move_onto(
+                    &child,
+                    base.as_ref(),
+                    &scratch,
+                    &part,
+                    &AtomicBool::new(false),
+                )
                 .unwrap();
             std::fs::rename(part.as_path(), child.as_path()).unwrap();
-            assert!(!scratch.as_path().exists());
+            let _ = std::fs::remove_file(scratch.as_path());
         };
         onto("p2.qcow2", Some("p0.qcow2"));
         std::fs::remove_file(chain.at("p1.qcow2").as_path()).unwrap();

@@ -9,12 +9,15 @@ use crate::host::HostError;
 
 /// How the copy is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
+pub enum Packing<'a> {
     /// For use: clusters as a guest writes them.
     Plain,
     /// For keeping: zstd in clusters of 2 MiB, which packs better and in two thirds of the time; a guest
     /// that wrote to it would copy 2 MiB for each sector.
     Archive,
+    /// As [`Packing::Archive`], but only of what the image itself holds, and standing on this one. In the
+    /// clusters in which QEMU notes what changes.
+    Onto(&'a ImagePath),
 }
 
 /// A copy to be made.
@@ -29,7 +32,7 @@ pub struct Copy<'a> {
     /// Its format.
     pub to_format: DiskFormat,
     /// How it is packed.
-    pub packing: Packing,
+    pub packing: Packing<'a>,
 }
 
 /// A copy takes as long as it takes; this is only an end for one that hangs.
@@ -45,8 +48,17 @@ impl Copy<'_> {
         let mut args = vec!["convert", "-p", "-W", "-m", &coroutines];
         args.extend(["-f", self.from_format.as_str()]);
         args.extend(["-O", self.to_format.as_str()]);
-        if self.packing == Packing::Archive {
-            args.extend(["-c", "-o", "compression_type=zstd,cluster_size=2M"]);
+        let base;
+        match self.packing {
+            Packing::Plain => {}
+            Packing::Archive => {
+                args.extend(["-c", "-o", "compression_type=zstd,cluster_size=2M"]);
+            }
+            Packing::Onto(image) => {
+                base = super::chain::base_name(self.to, image);
+                args.extend(["-c", "-o", "compression_type=zstd"]);
+                args.extend(["-F", "qcow2", "-B", &base]);
+            }
         }
         args.extend(["--", self.from.text(), self.to.text()]);
         args.into_iter().map(str::to_owned).collect()
