@@ -8,6 +8,7 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod balancers;
 mod callers;
 mod conformance;
 mod converge;

@@ -5,11 +5,13 @@
 #   run.sh STEP…      runs these steps only
 #   run.sh --clean    takes away what the steps made
 #
-# Steps: fmt clippy unit doc generated tier1 tier2 tier3 nets forwards callers
+# Steps: fmt clippy unit doc generated tier1 tier2 tier3 nets forwards balancers callers
 #
 # nets has a private host of its own, with fake guests on real networks.
 #
 # forwards restarts the libvirtd of a private host of its own and flushes its rules.
+#
+# balancers has a private host of its own, whose ports it fills.
 #
 # callers has hosts of its own with other users: a member of the libvirt group and
 # one without any right. Needs root, too.
@@ -28,7 +30,7 @@ cd "$REPO"
 TARGET=${CARGO_TARGET_DIR:-$REPO/target}
 export KVMCTL_TEST_IMAGES=$TARGET/test-images
 export KVMCTL_TEST_STATE=$TARGET/test-host
-STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 nets forwards callers)
+STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 nets forwards balancers callers)
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 # The environment of the person who calls must not decide how a test ends.
@@ -92,6 +94,13 @@ run_forwards() {
     limited 600 tests/lib/private-host.sh "$KVMCTL_TEST_STATE-forwards" tests/lib/forwards.sh
 }
 
+run_balancers() {
+    [[ $EUID -eq 0 ]] || host_fail "balancers need root" "sudo ./tests/run.sh balancers"
+    cargo build --quiet --locked
+    cargo test --quiet --locked --test kvmctl-tests --no-run
+    limited 600 tests/lib/private-host.sh "$KVMCTL_TEST_STATE-balancers" tests/lib/balancers.sh
+}
+
 run_callers() {
     [[ $EUID -eq 0 ]] || host_fail "only root can be somebody else" "sudo ./tests/run.sh callers"
     build_images
@@ -125,7 +134,7 @@ limited() {
 }
 
 clean() {
-    rm -rf "$KVMCTL_TEST_IMAGES" "$KVMCTL_TEST_STATE" "$KVMCTL_TEST_STATE"-{nets,forwards}
+    rm -rf "$KVMCTL_TEST_IMAGES" "$KVMCTL_TEST_STATE" "$KVMCTL_TEST_STATE"-{nets,forwards,balancers}
 }
 
 main() {

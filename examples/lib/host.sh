@@ -38,7 +38,7 @@ host_apt_group() {
             ;;
         test)
             echo genisoimage strace hyperfine libxml2-utils ovmf swtpm swtpm-tools
-            echo netcat-openbsd procps openssh-server sudo dosfstools mtools zsh fish 'passt?' 'valgrind?' 'shellcheck?'
+            echo openssl netcat-openbsd procps openssh-server sudo dosfstools mtools zsh fish 'passt?' 'valgrind?' 'shellcheck?'
             ;;
         *) host_fail "no package group $1 (known: build, run, image, test)" ;;
     esac
@@ -59,7 +59,7 @@ host_dnf_group() {
             echo util-linux
             ;;
         test)
-            echo strace libxml2 edk2-ovmf swtpm swtpm-tools nmap-ncat procps-ng openssh-server
+            echo openssl strace libxml2 edk2-ovmf swtpm swtpm-tools nmap-ncat procps-ng openssh-server
             echo sudo dosfstools mtools zsh fish
             echo 'hyperfine?' 'genisoimage?' 'passt?' 'valgrind?' 'ShellCheck?'
             ;;

@@ -1,7 +1,7 @@
 //! Which ports of this host programs listen at, from the kernel's own tables (proc(5)).
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -83,11 +83,32 @@ fn parse_socket(text: &str) -> Option<SocketAddr> {
 
 /// Lists everybody who listens at an address of this host. Empty where the kernel does not tell.
 pub fn listeners() -> Vec<Listener> {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
     let tables = TABLES.iter();
     tables
-        .flat_map(|(protocol, path)| parse(*protocol, &read(path)))
+        .flat_map(|(protocol, path)| parse(*protocol, &beginning(*protocol, path)))
         .collect()
+}
+
+/// Reads a table as far as listeners go. Those of TCP stand before its connections, of which there
+/// may be tens of thousands that are over and not forgotten yet.
+fn beginning(protocol: Protocol, path: &str) -> String {
+    if protocol == Protocol::Udp {
+        return fs::read_to_string(path).unwrap_or_default();
+    }
+    let Ok(file) = File::open(path) else {
+        return String::new();
+    };
+    let listens = |line: &String| line.split_whitespace().nth(3) == Some(TCP_LISTEN);
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    let mut text = String::new();
+    for (at, line) in lines.enumerate() {
+        if at > 0 && !listens(&line) {
+            break;
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }
 
 /// Parses one of the kernel's tables: addresses stand there in words of the host's byte order.

@@ -30,7 +30,7 @@ isolate() {
     mount -t sysfs sysfs /sys
     mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null || true
     for place in /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt /run /var/lib/kvmctl \
-        /var/log/kvmctl; do
+        /var/lib/kvmctl-balancers /var/log/kvmctl; do
         mkdir -p "$place" "$dir$place"
         mount --bind "$dir$place" "$place"
     done
@@ -110,12 +110,12 @@ rm -rf "${dir:?}"/{etc,var,run}
 # every other private host too: the last one does it.
 exec 8< /var/lib
 flock -s 8
-mkdir -p /var/lib/kvmctl /var/log/kvmctl
+mkdir -p /var/lib/kvmctl /var/lib/kvmctl-balancers /var/log/kvmctl
 status=0
 unshare --mount --net --uts --ipc --pid --fork --kill-child --mount-proc \
     "${BASH_SOURCE[0]}" --inside "$dir" "$@" || status=$?
 if flock -n -x 8; then
-    rmdir /var/lib/kvmctl /var/log/kvmctl 2>/dev/null || true
+    rmdir /var/lib/kvmctl /var/lib/kvmctl-balancers /var/log/kvmctl 2>/dev/null || true
 fi
 rm -rf "${dir:?}"/{etc,var,run}
 exit "$status"

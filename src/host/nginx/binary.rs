@@ -74,11 +74,11 @@ impl Binary {
         }
     }
 
-    /// It runs in its directory: so are its processes told from others', and so a long path does
-    /// not have to fit into the address of a socket.
+    /// It runs in its directory, and knows it by that alone: so are its processes told from others',
+    /// a long path does not have to fit into the address of a socket, and workers, which are nobody,
+    /// need no right to the directories above.
     fn run(&self, home: &Path, file: &str, more: &[&str]) -> Result<(), HostError> {
-        let home_text = home.display().to_string();
-        let mut args = vec!["-p", &home_text, "-c", file];
+        let mut args = vec!["-p", "./", "-c", file];
         if self.built.version >= HAS_ERROR_LOG_OPTION {
             args.extend(["-e", ERROR_LOG]);
         }

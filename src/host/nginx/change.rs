@@ -23,6 +23,7 @@ use crate::host::render::nginx::{Instance, Site, WorkerUser, main_file};
 /// A reload of hundreds of balancers takes a second or two.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const PAUSE: Duration = Duration::from_millis(3);
+const MOST_PAUSE: Duration = Duration::from_millis(25);
 
 /// A configuration as it is to be.
 struct Wanted<'a> {
@@ -125,12 +126,16 @@ fn is_in_force(home: &Home, running: &Processes, wanted: &Wanted<'_>) -> bool {
 /// Refuses ports that anybody but our nginx has.
 pub(super) fn check_ports(running: &Processes, sites: &[&Site]) -> Result<(), NginxError> {
     let ours: BTreeSet<u64> = running.all().flat_map(sockets::inodes).collect();
-    let held: BTreeSet<_> = running.all().flat_map(sockets::listening).collect();
+    let now = sockets::Listening::now();
+    let held = now.with(&ours);
     for (protocol, at) in sites.iter().flat_map(|s| s.sockets()) {
+        if held.contains(&(protocol, at)) {
+            continue;
+        }
         let port_is_ours = held
             .iter()
             .any(|(p, bound)| *p == protocol && bound.port() == at.port());
-        let error = match sockets::other_listener(protocol, at, &ours) {
+        let error = match now.other(protocol, at, &ours) {
             Some(other) if port_is_ours => taken(protocol, at, ports::program(other.inode)),
             found => match sockets::try_bind(protocol, at) {
                 // Nothing of anybody's is there, or it is ours: nginx knows how to share.
@@ -236,6 +241,7 @@ fn wait_for(
     said_before: u64,
 ) -> Result<(), NginxError> {
     let begin = Instant::now();
+    let mut pause = PAUSE;
     loop {
         if let Some(why) = complaint(home, said_before) {
             return Err(not_in_force(why));
@@ -262,7 +268,8 @@ fn wait_for(
             };
             return Err(not_in_force(why.to_owned()));
         }
-        thread::sleep(PAUSE);
+        thread::sleep(pause);
+        pause = (pause * 2).min(MOST_PAUSE);
     }
 }
 

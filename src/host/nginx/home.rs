@@ -115,15 +115,6 @@ impl Home {
     }
 
     fn prepare(&self) -> Result<(), NginxError> {
-        if self
-            .0
-            .as_os_str()
-            .as_encoded_bytes()
-            .iter()
-            .any(|b| b"*?[".contains(b))
-        {
-            return Err(self.not("has a name in which nginx would see a pattern"));
-        }
         let parent = self.0.parent().unwrap_or(Path::new("/"));
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o755);

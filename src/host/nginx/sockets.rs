@@ -53,27 +53,41 @@ fn inode(link: &Path) -> Option<u64> {
     rest.strip_suffix(']')?.parse().ok()
 }
 
-/// Returns what a process listens on.
-pub(super) fn listening(pid: i32) -> BTreeSet<(Protocol, SocketAddr)> {
-    let held = inodes(pid);
-    let ours = ports::listeners().into_iter();
-    ours.filter(|l| held.contains(&l.inode))
-        .map(|l| (l.protocol, SocketAddr::new(l.address, l.port)))
-        .collect()
+/// Everybody who listens on this host at one moment.
+pub(super) struct Listening(Vec<Listener>);
+
+impl Listening {
+    /// Looks.
+    pub(super) fn now() -> Self {
+        Self(ports::listeners())
+    }
+
+    /// Returns what is listened on with sockets of these numbers.
+    pub(super) fn with(&self, inodes: &BTreeSet<u64>) -> BTreeSet<(Protocol, SocketAddr)> {
+        let ours = self.0.iter().filter(|l| inodes.contains(&l.inode));
+        ours.map(|l| (l.protocol, SocketAddr::new(l.address, l.port)))
+            .collect()
+    }
+
+    /// Returns who listens where `at` would, with a socket of another number.
+    pub(super) fn other(
+        &self,
+        protocol: Protocol,
+        at: SocketAddr,
+        ours: &BTreeSet<u64>,
+    ) -> Option<&Listener> {
+        self.0.iter().find(|l| {
+            let there = SocketAddr::new(l.address, l.port);
+            let overlap = covers(there, at) || covers(at, there);
+            // One that takes both families is not told from one that takes IPv6 only: binding says.
+            l.protocol == protocol && overlap && !ours.contains(&l.inode)
+        })
+    }
 }
 
-/// Returns who else than the process listens where `at` would.
-pub(super) fn other_listener(
-    protocol: Protocol,
-    at: SocketAddr,
-    ours: &BTreeSet<u64>,
-) -> Option<Listener> {
-    ports::listeners().into_iter().find(|l| {
-        let there = SocketAddr::new(l.address, l.port);
-        let overlap = covers(there, at) || covers(at, there);
-        // One that takes both families is not told from one that takes IPv6 only: binding says.
-        l.protocol == protocol && overlap && !ours.contains(&l.inode)
-    })
+/// Returns what a process listens on.
+pub(super) fn listening(pid: i32) -> BTreeSet<(Protocol, SocketAddr)> {
+    Listening::now().with(&inodes(pid))
 }
 
 /// Tries whether a socket can be bound, IPv6 on its own.
@@ -131,8 +145,9 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let me = std::process::id().cast_signed();
         assert!(listening(me).contains(&(Protocol::Tcp, at)));
-        assert!(other_listener(Protocol::Tcp, at, &inodes(me)).is_none());
-        assert!(other_listener(Protocol::Tcp, at, &BTreeSet::new()).is_some());
+        let now = Listening::now();
+        assert!(now.other(Protocol::Tcp, at, &inodes(me)).is_none());
+        assert!(now.other(Protocol::Tcp, at, &BTreeSet::new()).is_some());
         let _client = TcpStream::connect(at).unwrap();
         let _server = listener.accept().unwrap();
         let open = connections([me].into_iter());
