@@ -15,6 +15,7 @@ use crate::image::{Hasher, Sha256};
 use crate::libvirt::Pool;
 use crate::observe::World;
 use crate::plan::instance::VolumeRef;
+use crate::store::FileRecord;
 
 /// The folder of a pool, which the caller may write to.
 pub(in crate::engine) struct Folder {
@@ -100,7 +101,7 @@ impl Folder {
     /// # Errors
     /// What the system refuses.
     pub(in crate::engine) fn write(&self, file: &str, text: &[u8]) -> Result<()> {
-        let part = format!("{file}.part");
+        let part = format!("{file}{PART}");
         let path = self.fresh(&part)?;
         fs::write(path.as_path(), text).map_err(|e| cannot("write", path.as_path(), e))?;
         self.publish(&part, file)
@@ -238,6 +239,17 @@ impl Folder {
             told.reporter
                 .progress(told.key, told.label, done, Some(total));
         }
+    }
+}
+
+/// How the names of files end that are being written.
+const PART: &str = ".part";
+
+/// Returns the name of a small file while it is being written.
+pub(in crate::engine) fn part_of(file: &FileRecord) -> FileRecord {
+    FileRecord {
+        pool: file.pool.clone(),
+        volume: format!("{}{PART}", file.volume),
     }
 }
 

@@ -244,7 +244,7 @@ impl DiskCopy {
             "-O",
             "qcow2",
             "-o",
-            "compression_type=zstd,cluster_size=2M",
+            "compression_type=zstd",
             "--",
             &self.from,
             &self.to.name,

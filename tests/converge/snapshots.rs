@@ -116,7 +116,7 @@ fn a_snapshot_that_was_killed_while_it_was_taken() {
     let data = Data::new("sn-new", 41);
     let place = &data.place;
     let before = place.traces();
-    let mut sweep = Sweep::new();
+    let mut sweep = Sweep::of_names();
     while let Some((killed, when)) = tampered(place, &sweep, &data.create()) {
         if !killed {
             data.is_whole(&before, &when);
@@ -146,7 +146,7 @@ fn a_snapshot_that_was_killed_while_it_was_taken() {
         }
         place.is_as(&before, &when);
     }
-    assert!(sweep.kills() > 8, "the calls are gone: {}", sweep.kills());
+    assert!(sweep.kills() > 4, "the calls are gone: {}", sweep.kills());
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_snapshot_that_was_killed_while_it_was_deleted() {
     let before = place.traces();
     place.run(&data.create()).ok();
     let delete = ["snapshots", "delete", data.snapshot.as_str()];
-    let mut sweep = Sweep::new();
+    let mut sweep = Sweep::of_names();
     while let Some((killed, when)) = tampered(place, &sweep, &delete) {
         if killed {
             sweep.killed();
@@ -170,13 +170,15 @@ fn a_snapshot_that_was_killed_while_it_was_deleted() {
                 // It was killed before anything was begun.
                 data.delete().ok();
             }
+            // Of one that is seen no more the intent may be there.
+            place.run(&["reconcile"]).ok();
         } else {
             sweep.survived();
         }
         place.is_as(&before, &when);
         place.run(&data.create()).ok();
     }
-    assert!(sweep.kills() > 3, "the calls are gone: {}", sweep.kills());
+    assert!(sweep.kills() > 2, "the calls are gone: {}", sweep.kills());
     data.delete().ok();
 }
 
@@ -214,7 +216,7 @@ fn a_restore_that_was_killed_leaves_the_old_or_the_new() {
         data.snapshot.as_str(),
         "--discard-old",
     ];
-    let mut sweep = Sweep::new();
+    let mut sweep = Sweep::of_names();
     write(2);
     while let Some((killed, when)) = tampered(place, &sweep, &restore) {
         let one = |old: bool, new: bool| assert!(old != new, "{when}: a disk is neither");
@@ -252,7 +254,7 @@ fn a_restore_that_was_killed_leaves_the_old_or_the_new() {
         assert_eq!(now, wanted, "{when}");
         write(2);
     }
-    assert!(sweep.kills() > 8, "the calls are gone: {}", sweep.kills());
+    assert!(sweep.kills() > 4, "the calls are gone: {}", sweep.kills());
     place.delete(&web).ok();
     data.delete().ok();
 }

@@ -29,6 +29,16 @@ impl Sweep {
         }
     }
 
+    /// Walks over the calls that name and unname files only, for runs that are long: a file is synced
+    /// right before it is named.
+    pub(crate) const fn of_names() -> Self {
+        let call = 2;
+        Self {
+            call,
+            ..Self::new()
+        }
+    }
+
     /// Returns the call and its number; nothing when all were tried.
     pub(crate) fn place(&self) -> Option<(&'static str, usize)> {
         assert!(self.n < 200, "the sweep does not end");

@@ -43,6 +43,7 @@ use crate::observe::World;
 use crate::plan::instance::VolumeRef;
 use crate::store::{Event, EventType, FileRecord, Intent, IntentOp, STORE_WAIT, SnapshotRecord};
 
+use super::disk_files;
 use super::options::DeleteOptions;
 
 /// How long to wait for another run that works on the same object.
@@ -147,7 +148,10 @@ fn begin(world: &World, record: &SnapshotRecord, op: IntentOp) -> Result<()> {
 fn files_of(record: &SnapshotRecord) -> Vec<FileRecord> {
     let of_disk = |d: &crate::store::SnapshotDiskRecord| [d.staged(), d.part(), d.file.clone()];
     let mut files: Vec<FileRecord> = record.disks.iter().flat_map(of_disk).collect();
-    files.extend(record.sidecar());
+    if let Some(sidecar) = record.sidecar() {
+        files.push(disk_files::part_of(&sidecar));
+        files.push(sidecar);
+    }
     files
 }
 

@@ -1,5 +1,6 @@
 //! Copying an image to another one, with its progress.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::host::HostError;
 pub enum Packing<'a> {
     /// For use: clusters as a guest writes them.
     Plain,
-    /// For keeping: zstd in clusters of 2 MiB, which packs better and in two thirds of the time; a guest
-    /// that wrote to it would copy 2 MiB for each sector.
+    /// For keeping: zstd. What is large goes into clusters of 2 MiB, which packs better and in two thirds
+    /// of the time; but each of the tables takes one, too, and that would be most of what is small.
     Archive,
     /// As [`Packing::Archive`], but only of what the image itself holds, and standing on this one. In the
     /// clusters in which QEMU notes what changes.
@@ -37,6 +38,10 @@ pub struct Copy<'a> {
 
 /// A copy takes as long as it takes; this is only an end for one that hangs.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+const ZSTD: &str = "compression_type=zstd";
+const LARGE_CLUSTERS: &str = "compression_type=zstd,cluster_size=2M";
+/// From how many bytes on a disk is large.
+const LARGE: u64 = 256 << 20;
 /// Most coroutines that qemu-img takes.
 const MOST: usize = 16;
 
@@ -52,16 +57,23 @@ impl Copy<'_> {
         match self.packing {
             Packing::Plain => {}
             Packing::Archive => {
-                args.extend(["-c", "-o", "compression_type=zstd,cluster_size=2M"]);
+                let large = self.read() >= LARGE;
+                args.extend(["-c", "-o", if large { LARGE_CLUSTERS } else { ZSTD }]);
             }
             Packing::Onto(image) => {
                 base = super::chain::base_name(self.to, image);
-                args.extend(["-c", "-o", "compression_type=zstd"]);
+                args.extend(["-c", "-o", ZSTD]);
                 args.extend(["-F", "qcow2", "-B", &base]);
             }
         }
         args.extend(["--", self.from.text(), self.to.text()]);
         args.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Returns how many bytes of its own the original takes.
+    fn read(&self) -> u64 {
+        let found = std::fs::metadata(self.from.as_path());
+        found.map_or(0, |file| file.blocks() * 512)
     }
 }
 
