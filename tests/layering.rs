@@ -65,7 +65,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("dialoguer::", &["src/cli/"]),
     ("tabled::", &["src/output/"]),
     ("indicatif::", &["src/output/"]),
-    ("process::Command", &["src/host/command.rs"]),
+    (
+        "process::Command",
+        &["src/host/command.rs", "src/host/guard.rs"],
+    ),
     ("unsafe {", &["src/libvirt/ffi/"]),
     ("unsafe extern", &["src/libvirt/ffi/"]),
     ("unsafe fn", &["src/libvirt/ffi/"]),

@@ -7,6 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "this is a part of the one process runner"
+)]
+use super::Command;
 use super::{HostError, Output, Tool, drain, rest};
 
 /// How often a run is looked at that prints nothing.
@@ -34,7 +39,7 @@ impl Tool {
             clippy::disallowed_types,
             reason = "this is a part of the one process runner"
         )]
-        let mut command = std::process::Command::new(&program);
+        let mut command = Command::new(&program);
         command.args(&args).env("LC_ALL", "C").current_dir("/");
         command
             .stdin(std::process::Stdio::null())
