@@ -6,7 +6,7 @@ use super::freeze::thaw_leftover;
 use crate::api::Uid;
 use crate::error::{Error, Result};
 use crate::host::{ImagePath, QemuImg};
-use crate::libvirt::{Domain, EventKind, EventWaiter, ForgetCheckpoint, Waited};
+use crate::libvirt::{Domain, EventKind, EventWaiter, ForgetCheckpoint, JobOperation, Waited};
 use crate::observe::World;
 
 /// How long an aborted job may take to end.
@@ -45,33 +45,51 @@ pub(in crate::engine::snapshots) fn abandon(
 
 fn end_job(domain: &Domain, events: &EventWaiter, staged: &[String]) -> Result<()> {
     let names: Vec<&str> = staged.iter().map(String::as_str).collect();
-    let ours = |domain: &Domain| -> Result<bool> {
-        let backup = domain.running_backup()?;
-        Ok(backup.is_some_and(|b| b.writes_any(&names)))
-    };
-    if !ours(domain)? {
-        return Ok(());
-    }
-    match domain.abort_job() {
-        Err(e) if !e.is_not_now() => return Err(e.into()),
-        _ => {}
-    }
     let deadline = Instant::now() + ENDING;
-    while ours(domain)? {
-        let soon = Instant::now() + Duration::from_millis(500);
-        match events.next(soon.min(deadline)) {
-            Waited::Event(e) if matches!(e.kind, EventKind::Stopped(_)) => return Ok(()),
-            _ if Instant::now() >= deadline => {
-                return Err(Error::failed(format!(
-                    "the backup job of {:?} does not end",
-                    domain.name()
-                ))
-                .hint(format!("virsh domjobabort {}", domain.name())));
+    let mut aborted = false;
+    loop {
+        match state(domain, &names)? {
+            State::Ours if !aborted => match domain.abort_job() {
+                Err(e) if !e.is_not_now() => return Err(e.into()),
+                _ => aborted = true,
+            },
+            State::Ours | State::Changing => {
+                let soon = Instant::now() + Duration::from_millis(200);
+                match events.next(soon.min(deadline)) {
+                    Waited::Event(e) if matches!(e.kind, EventKind::Stopped(_)) => return Ok(()),
+                    _ => {}
+                }
             }
-            _ => {}
+            State::NotOurs => return Ok(()),
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::failed(format!(
+                "the backup job of {:?} does not end",
+                domain.name()
+            ))
+            .hint(format!("virsh domjobabort {}", domain.name())));
         }
     }
-    Ok(())
+}
+
+/// The job of a domain, as seen from one of ours.
+enum State {
+    Ours,
+    /// It begins or ends, and does not tell whose it is. What a killed run asked of libvirt is done
+    /// all the same, and may be about to begin only now.
+    Changing,
+    NotOurs,
+}
+
+fn state(domain: &Domain, staged: &[&str]) -> Result<State> {
+    Ok(match domain.running_backup()? {
+        Some(backup) if backup.writes_any(staged) => State::Ours,
+        Some(_) => State::NotOurs,
+        None => match domain.running_job()? {
+            Some(job) if job.operation == JobOperation::Backup => State::Changing,
+            _ => State::NotOurs,
+        },
+    })
 }
 
 /// Removes a checkpoint, with its bitmaps in the disks where somebody can: QEMU while it runs, and
