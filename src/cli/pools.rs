@@ -5,7 +5,7 @@ use clap::Subcommand;
 
 use super::context::Ctx;
 use crate::error::{Error, Result};
-use crate::libvirt::Pool;
+use crate::libvirt::{Pool, PoolSort};
 use crate::output::{self, OutputFormat};
 
 /// What to tell of pools.
@@ -73,6 +73,14 @@ const fn word(active: bool) -> &'static str {
     if active { "Active" } else { "Inactive" }
 }
 
+const fn what(sort: &PoolSort) -> &'static str {
+    match sort {
+        PoolSort::Files => "files, qcow2 or raw",
+        PoolSort::Logical => "logical volumes, raw, with all their room taken",
+        PoolSort::Other(_) => "not made by kvmctl",
+    }
+}
+
 fn describe(ctx: &Ctx, name: &str) -> Result<()> {
     let host = ctx.world()?.host()?;
     let pool = match host.pool(name) {
@@ -89,6 +97,7 @@ fn describe(ctx: &Ctx, name: &str) -> Result<()> {
         ("Name", pool.name.clone()),
         ("Status", word(active).to_owned()),
         ("Type", definition.kind.clone()),
+        ("Volumes there are", what(&pool.sort()?).to_owned()),
         ("Path", definition.path().unwrap_or("<none>").to_owned()),
         ("Starts with the host", pool.autostart()?.to_string()),
     ];

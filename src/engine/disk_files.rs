@@ -12,7 +12,7 @@ use crate::engine::{Interrupt, interrupted};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::host::{Copy, HostError, ImagePath, QemuImg};
 use crate::image::{Hasher, Sha256};
-use crate::libvirt::Pool;
+use crate::libvirt::{Pool, PoolSort};
 use crate::observe::World;
 use crate::plan::instance::VolumeRef;
 use crate::store::FileRecord;
@@ -282,7 +282,7 @@ pub(in crate::engine) fn delete(world: &World, file: &VolumeRef) -> Result<()> {
         }
     };
     let deleted = known()?;
-    if host.is_local() {
+    if host.is_local() && pool.sort()? == PoolSort::Files {
         let path = Path::new(&pool.path()?).join(&file.name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use super::instances::masks;
 use super::{balancers, forwards};
-use crate::api::{InstanceSpec, MaskKey, Name, Timestamp, Uid};
+use crate::api::{DiskFormat, InstanceSpec, MaskKey, Name, Quantity, Timestamp, Uid, VolumeSpec};
 use crate::cloudinit::{RecoveredInput, Seed, iso_read};
 use crate::error::{Error, Result};
 use crate::image::ImageRecord;
 use crate::libvirt::xml::domain::DomainXml;
-use crate::libvirt::{Domain, ObjectMetadata};
+use crate::libvirt::{Domain, ObjectMetadata, Pool, PoolSort};
 use crate::net::Mac;
 use crate::observe::{Depth, NetworkFacts, Scope, StoredImage, USER_NETWORK, World, ports_of};
 use crate::store::{
@@ -386,6 +386,10 @@ fn volumes(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
         if !pool.is_active()? {
             continue;
         }
+        if pool.sort()? == PoolSort::Logical {
+            rebuild_logical(world, &pool, rebuilt)?;
+            continue;
+        }
         for sidecar in pool.volumes()? {
             let Some(file) = sidecar.name.strip_suffix(".json") else {
                 continue;
@@ -406,6 +410,45 @@ fn volumes(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
             store.put(&record)?;
             rebuilt.volumes.push(record.name.to_string());
         }
+    }
+    Ok(())
+}
+
+/// Logical volumes are known by their names, `NAME.UID.raw`: labels are lost.
+fn rebuild_logical(world: &World, pool: &Pool, rebuilt: &mut Rebuilt) -> Result<()> {
+    let store = world.store()?;
+    for volume in pool.volumes()? {
+        let parts: Vec<&str> = volume.name.split('.').collect();
+        let [name, uid, "raw"] = parts.as_slice() else {
+            continue;
+        };
+        let (Ok(name), Ok(uid)) = (Name::new(*name), uid.parse::<Uid>()) else {
+            continue;
+        };
+        if store.get::<VolumeRecord>(&name)?.is_some() {
+            continue;
+        }
+        let record = VolumeRecord {
+            name,
+            uid,
+            labels: Default::default(),
+            annotations: Default::default(),
+            generation: 1,
+            created: Timestamp::now(),
+            file: FileRecord {
+                pool: pool.name.clone(),
+                volume: volume.name.clone(),
+            },
+            format: DiskFormat::Raw,
+            spec: VolumeSpec {
+                size: Quantity::from_bytes(volume.info()?.capacity),
+                pool: Some(pool.name.clone()),
+                ..VolumeSpec::default()
+            },
+        };
+        let _lock = store.lock(STORE_WAIT)?;
+        store.put(&record)?;
+        rebuilt.volumes.push(record.name.to_string());
     }
     Ok(())
 }

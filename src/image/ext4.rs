@@ -255,6 +255,12 @@ fn commands(dir: &Path, tree: &Tree) -> Result<Vec<Vec<u8>>, Ext4Error> {
         for field in ["atime", "ctime", "mtime"] {
             set(field, &format!("@{}", node.mtime));
         }
+        if node.nanos > 0 {
+            // The lowest two bits are the seconds' highest.
+            let epoch = node.mtime.checked_add(1 << 31).map_or(0, |s| (s >> 32) & 3);
+            let extra = (u64::from(node.nanos) << 2) | epoch.unsigned_abs();
+            set("mtime_extra", &extra.to_string());
+        }
         if links[number] > 1 {
             set("links_count", &links[number].to_string());
         }

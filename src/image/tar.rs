@@ -36,6 +36,8 @@ pub struct Member {
     pub gid: u32,
     /// When it was changed, in seconds since 1970.
     pub mtime: i64,
+    /// Nanoseconds beyond that.
+    pub nanos: u32,
     /// How many bytes follow.
     pub size: u64,
     /// Extended attributes.
@@ -165,7 +167,10 @@ impl<R: Read> Reader<R> {
             mode: header.mode()? & 0o7777,
             uid: pax.uid.map_or_else(|| header.uid(), Ok)?,
             gid: pax.gid.map_or_else(|| header.gid(), Ok)?,
-            mtime: pax.mtime.map_or_else(|| header.mtime(), Ok)?,
+            nanos: pax.mtime.map_or(0, |(_, nanos)| nanos),
+            mtime: pax
+                .mtime
+                .map_or_else(|| header.mtime(), |(whole, _)| Ok(whole))?,
             size,
             xattrs: pax.xattrs,
             acl: pax.acl,

@@ -41,7 +41,7 @@ pub use error::{Cause, LibvirtError};
 pub use events::{Event, EventKind, EventWaiter, StopCause, Waited};
 pub use interface::Place;
 pub use network::{Lease, Network};
-pub use pool::{Pool, PoolInfo};
+pub use pool::{Pool, PoolInfo, PoolSort};
 pub use stats::{Disks, DomainBrief, DomainUsage};
 pub use user_net::HostForward;
 pub use volume::{Volume, VolumeBrief, VolumeInfo};

@@ -1,6 +1,7 @@
 //! Storage pools.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use virt::storage_pool::StoragePool as Raw;
 use virt::storage_vol::StorageVol;
@@ -20,6 +21,17 @@ pub struct Pool {
     /// Its name.
     pub name: String,
     pub(super) conn: virt::connect::Connect,
+}
+
+/// What the volumes of a pool are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolSort {
+    /// Files in a directory, of any format.
+    Files,
+    /// Logical volumes of LVM: block devices, raw, which take all their room at once.
+    Logical,
+    /// Something that kvmctl makes no volumes in, by libvirt's word.
+    Other(String),
 }
 
 /// How much room a pool has, in bytes.
@@ -168,12 +180,24 @@ impl Pool {
         )
     }
 
-    /// Makes libvirt look at what is really there.
+    /// Makes libvirt look at what is really there. It does not while somebody makes a volume there:
+    /// that is waited for.
     ///
     /// # Errors
-    /// When it is not active.
+    /// When it is not active, or volumes are made in it for more than a minute.
     pub fn refresh(&self) -> Result<(), LibvirtError> {
-        self.ask("virStoragePoolRefresh", "refresh", |raw| raw.refresh(0))
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let refreshed = self.ask("virStoragePoolRefresh", "refresh", |raw| raw.refresh(0));
+            match refreshed {
+                Err(e)
+                    if e.message().contains("asynchronous jobs") && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Returns how much room it has.
@@ -197,6 +221,19 @@ impl Pool {
     pub fn definition(&self) -> Result<PoolXml, LibvirtError> {
         let text = self.ask("virStoragePoolGetXMLDesc", "read", |raw| raw.xml_desc(0))?;
         Ok(PoolXml::from_xml(&text)?)
+    }
+
+    /// Returns what its volumes are.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn sort(&self) -> Result<PoolSort, LibvirtError> {
+        let kind = self.definition()?.kind;
+        Ok(match kind.as_str() {
+            "dir" | "fs" | "netfs" => PoolSort::Files,
+            "logical" => PoolSort::Logical,
+            _ => PoolSort::Other(kind),
+        })
     }
 
     /// Returns its directory.

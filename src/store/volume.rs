@@ -48,6 +48,12 @@ impl VolumeRecord {
         format!("{}.json", self.file.volume)
     }
 
+    /// Returns whether there is one: where there are no files the name of the volume holds the whole
+    /// identity instead.
+    pub fn has_sidecar(&self) -> bool {
+        !self.file.volume.contains(&self.uid.to_string())
+    }
+
     /// Returns the name of the stand-alone copy that an export may need for a while.
     pub fn copy_for_export(&self) -> String {
         format!("{}.export", self.file.volume)

@@ -266,3 +266,44 @@ fn what_virsh_undefined_is_shown_until_it_is_deleted() {
         .says("No instances found");
     env.kvmctl(["get", "instance", "test"]).code(4);
 }
+
+/// Where no files can lie, as in a volume group of LVM, the name holds the identity.
+#[test]
+fn volumes_of_a_logical_pool_are_raw_and_are_found_again() {
+    let (daemon, env) = start();
+    let pool = "<pool type='logical'><name>vg</name><source><name>vg</name></source>\
+                <target><path>/dev/vg</path></target></pool>";
+    let file = env.file("pool.xml", pool).display().to_string();
+    daemon.virsh(&["pool-define", &file]);
+    daemon.virsh(&["pool-start", "vg"]);
+    let create = ["volumes", "create", "lv", "--size", "8M", "--pool", "vg"];
+    env.kvmctl([&create[..], &["--format", "qcow2"]].concat())
+        .code(2)
+        .says("raw");
+    env.kvmctl(create).ok();
+    let told = |path: &str| {
+        let format = format!("jsonpath={{{path}}}");
+        let args = ["get", "volume", "lv", "-o", &format];
+        env.kvmctl(args).ok().text().to_owned()
+    };
+    let (uid, volume) = (told(".metadata.uid"), told(".status.volume"));
+    assert_eq!(volume, format!("lv.{uid}.raw"));
+    assert_eq!(told(".status.path"), format!("/dev/vg/{volume}"));
+    let xml = daemon.virsh(&["vol-dumpxml", &volume, "--pool", "vg"]);
+    let all = "<allocation unit='bytes'>8388608</allocation>";
+    assert!(xml.contains(all), "all of its room is taken: {xml}");
+    env.kvmctl(["volumes", "resize", "lv", "--size", "16M"])
+        .code(5)
+        .says("lvextend");
+    env.kvmctl(["pools", "describe", "vg"])
+        .ok()
+        .prints("logical volumes");
+    std::fs::remove_dir_all(env.path("store")).unwrap();
+    env.kvmctl(["store", "rebuild"])
+        .ok()
+        .prints("volume/lv rebuilt");
+    assert_eq!(told(".metadata.uid"), uid);
+    env.kvmctl(["volumes", "delete", "lv"]).ok();
+    let left = daemon.virsh(&["vol-list", "vg"]);
+    assert!(!left.contains("lv"), "{left}");
+}

@@ -197,7 +197,6 @@ fn what_hostile_files_name_is_never_opened() {
         &format!("# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\nRW 131072 FLAT \"{secret}\" 0\n"),
     );
     let vmdk = vmdk.display().to_string();
-    let before = host("ls", &["-A", POOL]);
     for file in [&backed, &named, &apart, &vmdk] {
         let begin = std::time::Instant::now();
         let (output, opened) =
@@ -227,7 +226,8 @@ fn what_hostile_files_name_is_never_opened() {
     }
     env.kvmctl(["get", "volume", "t3-evil-file"]).code(4);
     env.kvmctl(["get", "volume", "t3-evil-tar"]).code(4);
-    assert_eq!(host("ls", &["-A", POOL]), before);
+    let found = host("find", &[POOL, "-name", "t3-evil*"]);
+    assert_eq!(found, "", "something was made");
 }
 
 fn hostile_archives(secret: &str) -> [(&'static str, String); 6] {

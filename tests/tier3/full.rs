@@ -85,7 +85,7 @@ fn what_does_not_fit_leaves_nothing_behind() {
     args.extend(full);
     env.kvmctl(args).code(1).says("room");
     let tar = env.path("some.tar").display().to_string();
-    let pack = format!("cd $(dirname {random}) && head -c 14M random > some && tar -cf {tar} some");
+    let pack = format!("cd $(dirname {random}) && head -c 17M random > some && tar -cf {tar} some");
     env.run("sh", &["-c", &pack]).ok();
     let args = [
         "volumes",

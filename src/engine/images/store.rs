@@ -1,6 +1,6 @@
 //! Storing: what was checked becomes a volume, once for each content, with a record beside it.
 
-use crate::api::{Name, ObjectKey, Quantity, Reporter, Timestamp, Uid};
+use crate::api::{DiskFormat, Name, ObjectKey, Quantity, Reporter, Timestamp, Uid};
 use crate::engine::{Interrupt, interrupted};
 use crate::error::{Error, Result};
 use crate::image::catalogue::{Architecture, Firmware};
@@ -91,7 +91,12 @@ fn upload_once(
     } else {
         "0444"
     };
-    let xml = VolumeXml::empty(name.as_str(), "raw", staged.size()).with_mode(mode);
+    // The holes of a raw image are to stay holes.
+    let xml = match staged.inspected().format {
+        DiskFormat::Qcow2 => VolumeXml::reserved(name.as_str(), "raw", staged.size()),
+        DiskFormat::Raw => VolumeXml::empty(name.as_str(), "raw", staged.size()),
+    };
+    let xml = xml.with_mode(mode);
     let volume = pool.create_volume(&xml)?;
     let size = staged.size();
     let label = format!("storing {}", key.name);
@@ -138,7 +143,7 @@ fn write_sidecar(pool: &Pool, record: &ImageRecord) -> Result<()> {
         old.delete()?;
     }
     let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
-    let volume = pool.create_volume(&VolumeXml::empty(&name, "raw", size))?;
+    let volume = pool.create_volume(&VolumeXml::reserved(&name, "raw", size))?;
     volume.upload(&mut text.as_slice(), size, &mut |_| true)?;
     Ok(())
 }

@@ -400,7 +400,7 @@ pub(super) fn upload_seed(host: &Host, volume: &VolumeRef, seed: &Seed) -> Resul
         old.delete()?;
     }
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let made = pool.create_volume(&VolumeXml::empty(&volume.name, "raw", size))?;
+    let made = pool.create_volume(&VolumeXml::reserved(&volume.name, "raw", size))?;
     Ok(made.upload(&mut bytes.as_slice(), size, &mut |_| true)?)
 }
 

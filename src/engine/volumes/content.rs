@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 
 use crate::host::Workshop;
 use crate::image::Staged;
@@ -17,6 +18,12 @@ impl Content {
     pub(super) const fn new(file: File, workshop: Workshop) -> Self {
         let _workshop = Some(workshop);
         Self { file, _workshop }
+    }
+
+    /// Returns how many bytes of it are no holes.
+    pub(super) fn dense_bytes(&self) -> u64 {
+        // One that cannot be looked at cannot be read either, and that is told then.
+        self.file.metadata().map_or(0, |m| m.blocks() * 512)
     }
 
     /// Returns it from its beginning.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::images::{checksum, limits, or_signal, private_dir};
 use super::apply::carry_out;
-use super::make::pool;
+use super::make::{file_name, home};
 use super::worker::VolumeWorker;
 use super::{OBJECT_WAIT, intent_of, record_of, volume_ref};
 use crate::api::{
@@ -17,6 +17,7 @@ use crate::engine::Interrupt;
 use crate::error::{Error, Result};
 use crate::image::download::{Fetcher, Options, Progress, Watch};
 use crate::image::{Algorithm, Staged, import as staging};
+use crate::libvirt::PoolSort;
 use crate::observe::World;
 use crate::plan::volume::{self as plan_volume, NewVolume, Source};
 use crate::store::{FileRecord, IntentOp, VolumeRecord};
@@ -72,7 +73,8 @@ pub fn import(
         _ => {}
     }
     let pool_name = request.pool.as_ref().unwrap_or(&world.settings().pool);
-    let limits = limits(&pool(world, pool_name)?, request.sparse)?;
+    let (pool, sort) = home(world, pool_name)?;
+    let limits = limits(&pool, request.sparse)?;
     let (mut file, fetched) = open(world, request, &key, reporter)?;
     let staged = stage(world, request, &mut file, &limits, &key, reporter);
     if let Some(path) = fetched {
@@ -90,16 +92,25 @@ pub fn import(
     }
     let uid = Uid::random();
     let format = inspected.format;
+    if sort == PoolSort::Logical && format != DiskFormat::Raw {
+        return Err(Error::usage(format!(
+            "the file is {format}, and volumes in pool {pool_name:?} are raw"
+        ))
+        .hint(format!("qemu-img convert -f {format} -O raw FILE COPY")));
+    }
     let file = FileRecord {
         pool: pool_name.clone(),
-        volume: format!("{}.{}.{format}", key.name, uid.short()),
+        volume: file_name(&sort, &key.name, uid, format),
     };
     let capacity = request.size.unwrap_or(inspected.virtual_size);
     let new = NewVolume {
         volume: volume_ref(&file),
         format,
         capacity: Some(capacity),
-        preallocation: Preallocation::Off,
+        preallocation: match sort {
+            PoolSort::Logical => Preallocation::Falloc,
+            _ => Preallocation::Off,
+        },
         source: Source::File {
             bytes: staged.size(),
         },

@@ -7,7 +7,7 @@ use crate::api::{
     VolumeSpec,
 };
 use crate::error::{Error, Result};
-use crate::libvirt::Pool;
+use crate::libvirt::{Pool, PoolSort};
 use crate::observe::World;
 use crate::plan::instance::VolumeRef;
 use crate::plan::volume::{NewVolume, Source};
@@ -47,8 +47,14 @@ pub(super) fn prepare(
     reporter: &dyn Reporter,
 ) -> Result<Made> {
     let pool_name = spec.pool.as_ref().unwrap_or(&world.settings().pool);
-    let pool = pool(world, pool_name)?;
-    let mut format = spec.format.unwrap_or(DiskFormat::Qcow2);
+    let (pool, sort) = home(world, pool_name)?;
+    let logical = sort == PoolSort::Logical;
+    let usual = if logical {
+        DiskFormat::Raw
+    } else {
+        DiskFormat::Qcow2
+    };
+    let mut format = spec.format.unwrap_or(usual);
     let mut content = None;
     let mut said = Vec::new();
     let (source, least) = match &spec.source {
@@ -84,9 +90,13 @@ pub(super) fn prepare(
             "spec.size: {size} is less than the {least} of its source"
         )));
     }
+    if logical && format != DiskFormat::Raw {
+        let message = format!("spec.format: a logical volume is raw, not {format}");
+        return Err(Error::usage(message));
+    }
     let file = FileRecord {
         pool: pool_name.clone(),
-        volume: format!("{}.{}.{format}", key.name, uid.short()),
+        volume: file_name(&sort, &key.name, uid, format),
     };
     let new = NewVolume {
         volume: VolumeRef {
@@ -95,7 +105,11 @@ pub(super) fn prepare(
         },
         format,
         capacity: spec.size.or(least),
-        preallocation: spec.preallocation.unwrap_or(Preallocation::Off),
+        preallocation: match logical {
+            // LVM gives all of its room at once, or a snapshot that breaks when it is full.
+            true => Preallocation::Falloc,
+            false => spec.preallocation.unwrap_or(Preallocation::Off),
+        },
         source,
     };
     said.extend(room(&pool, &new)?);
@@ -112,6 +126,16 @@ pub(super) fn prepare(
 /// # Errors
 /// Usage with the candidates; a conflict for one that is not active.
 pub(in crate::engine) fn pool(world: &World, name: &str) -> Result<Pool> {
+    match home(world, name)? {
+        (pool, PoolSort::Files) => Ok(pool),
+        (_, _) => Err(Error::usage(format!(
+            "storage pool {name:?} is of type logical: this needs a pool of files"
+        ))
+        .caused_by("those are of type dir, fs and netfs")),
+    }
+}
+
+fn active(world: &World, name: &str) -> Result<Pool> {
     let host = world.host()?;
     let pool = match host.pool(name) {
         Ok(pool) => pool,
@@ -129,14 +153,30 @@ pub(in crate::engine) fn pool(world: &World, name: &str) -> Result<Pool> {
                 .hint(format!("virsh pool-start {name}")),
         );
     }
-    let kind = pool.definition()?.kind;
-    if !matches!(kind.as_str(), "dir" | "fs" | "netfs") {
-        return Err(Error::usage(format!(
-            "storage pool {name:?} is of type {kind}: kvmctl makes volumes in pools of files"
-        ))
-        .caused_by("those are of type dir, fs and netfs"));
-    }
     Ok(pool)
+}
+
+/// Looks up a pool that volumes can be made in: one of files, or of LVM.
+///
+/// # Errors
+/// As [`pool`].
+pub(super) fn home(world: &World, name: &str) -> Result<(Pool, PoolSort)> {
+    let pool = active(world, name)?;
+    match pool.sort()? {
+        PoolSort::Other(kind) => Err(Error::usage(format!(
+            "storage pool {name:?} is of type {kind}: kvmctl makes no volumes there"
+        ))
+        .caused_by("it makes them in pools of type dir, fs, netfs and logical")),
+        sort => Ok((pool, sort)),
+    }
+}
+
+/// Names the file of a new volume. Where no sidecar can lie, the name alone has to tell whose it is.
+pub(super) fn file_name(sort: &PoolSort, name: &Name, uid: Uid, format: DiskFormat) -> String {
+    match sort {
+        PoolSort::Logical => format!("{name}.{uid}.{format}"),
+        _ => format!("{name}.{}.{format}", uid.short()),
+    }
 }
 
 /// Looks up what a volume begins as, and how large it is at least.

@@ -5,6 +5,7 @@
 //! cut off. Whoever has a volume says so in his own record: nothing of it is written here.
 
 mod apply;
+mod blank;
 mod content;
 mod delete;
 mod export;

@@ -5,6 +5,7 @@ use super::worker::VolumeWorker;
 use super::{OBJECT_WAIT, begin, note, record_of, volume_ref};
 use crate::api::{Kind, ObjectKey, Quantity, Reporter};
 use crate::error::{Error, Result};
+use crate::libvirt::PoolSort;
 use crate::observe::World;
 use crate::plan::volume::{self as plan_volume, Step};
 use crate::plan::{ObjectPlan, Outcome};
@@ -69,6 +70,15 @@ pub(super) fn step(
     };
     if size == has {
         return Ok(None);
+    }
+    let file = &record.file;
+    if world.host()?.pool(&file.pool)?.sort()? == PoolSort::Logical {
+        let volume = status.path.unwrap_or_default();
+        return Err(Error::conflict(format!(
+            "{key} is a logical volume: libvirt does not resize it, LVM does"
+        ))
+        .hint(format!("lvextend -L {}b {volume}", size.bytes()))
+        .hint(format!("virsh pool-refresh {}", file.pool)));
     }
     if size < has {
         let smaller =

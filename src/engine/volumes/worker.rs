@@ -3,6 +3,7 @@
 
 use std::sync::Mutex;
 
+use super::blank::{blank, filling, has_room};
 use super::content::Content;
 use crate::api::{DiskFormat, Kind, Name, ObjectKey, Preallocation, Quantity, Reporter};
 use crate::engine::Interrupt;
@@ -89,8 +90,8 @@ impl<'w> VolumeWorker<'w> {
                 Ok(())
             }
             Source::File { bytes } => {
-                let made = pool.create_volume(&VolumeXml::empty(name, "raw", *bytes))?;
-                self.upload(&made, *bytes)?;
+                let made = self.blank_for_content(&pool, new, *bytes)?;
+                self.upload(&made, filling(new), *bytes)?;
                 // libvirt knows the volume as raw, as it was made; the content says what it is.
                 pool.refresh()?;
                 self.grow_to(&made, new.format, capacity)
@@ -107,7 +108,24 @@ impl<'w> VolumeWorker<'w> {
         }
     }
 
-    fn upload(&self, volume: &Volume, bytes: u64) -> Result<()> {
+    /// Makes the file for content that is ready. Room that will be filled is taken now.
+    fn blank_for_content(&self, pool: &Pool, new: &NewVolume, bytes: u64) -> Result<Volume> {
+        let content = self.content.lock().unwrap_or_else(|e| e.into_inner());
+        let dense = content.as_ref().map_or(bytes, Content::dense_bytes);
+        has_room(pool, dense)?;
+        let nearly_all = dense >= bytes / 10 * 9;
+        let xml = blank(new, "raw", bytes);
+        Ok(pool.create_volume(&match nearly_all {
+            true => VolumeXml::reserved(
+                &xml.name,
+                "raw",
+                xml.capacity.in_bytes("bytes").unwrap_or(bytes),
+            ),
+            false => xml,
+        })?)
+    }
+
+    fn upload(&self, volume: &Volume, filling: Filling, bytes: u64) -> Result<()> {
         let mut content = self.content.lock().unwrap_or_else(|e| e.into_inner());
         let content = content
             .as_mut()
@@ -115,7 +133,7 @@ impl<'w> VolumeWorker<'w> {
         let reader = content
             .reader()
             .map_err(|e| Error::failed("cannot read the checked copy").caused_by(e))?;
-        self.fill(volume, Filling::Sparse, reader, bytes, "storing")
+        self.fill(volume, filling, reader, bytes, "storing")
     }
 
     fn grow_to(&self, made: &Volume, format: DiskFormat, capacity: u64) -> Result<()> {
@@ -142,7 +160,7 @@ impl<'w> VolumeWorker<'w> {
                 }
             }
             Preallocation::Full => {
-                let made = pool.create_volume(&xml)?;
+                let made = pool.create_volume(&xml.with_allocation(capacity))?;
                 let mut zeroes = std::io::repeat(0);
                 self.fill(
                     &made,
@@ -170,9 +188,8 @@ impl<'w> VolumeWorker<'w> {
         source_pool.refresh()?;
         let source = source_pool.volume(&original.name)?;
         let definition = source.definition()?;
-        let name = new.volume.name.as_str();
         if definition.format() == Some(format.as_str()) {
-            let xml = VolumeXml::empty(name, new.format.as_str(), size_of(&definition));
+            let xml = blank(new, new.format.as_str(), size_of(&definition));
             self.reporter
                 .phase(&self.key, &format!("copying {}", original.name));
             return Ok(pool.copy_volume(&xml, &source)?);
@@ -186,18 +203,19 @@ impl<'w> VolumeWorker<'w> {
             .caused_by("a guest may have written that header; it is not followed")
             .hint("copy it to a volume of format raw"));
         }
-        self.copy_bytes(pool, name, &source)
+        self.copy_bytes(pool, new, &source)
     }
 
     /// Copies byte by byte, looking at none of them.
-    fn copy_bytes(&self, pool: &Pool, name: &str, source: &Volume) -> Result<Volume> {
+    fn copy_bytes(&self, pool: &Pool, new: &NewVolume, source: &Volume) -> Result<Volume> {
         let size = source.length()?;
-        let made = pool.create_volume(&VolumeXml::empty(name, "raw", size))?;
+        has_room(pool, source.info()?.allocation)?;
+        let made = pool.create_volume(&blank(new, "raw", size))?;
         let (mut reader, mut writer) =
             std::io::pipe().map_err(|e| Error::failed("cannot open a pipe").caused_by(e))?;
         std::thread::scope(|scope| {
             let reading = scope.spawn(move || source.download(&mut writer, 0, 0));
-            let written = self.fill(&made, Filling::Sparse, &mut reader, size, "copying");
+            let written = self.fill(&made, filling(new), &mut reader, size, "copying");
             // The other side ends when nobody listens any more.
             drop(reader);
             let read = reading.join().unwrap_or(Ok(0));
@@ -357,6 +375,9 @@ impl<'w> VolumeWorker<'w> {
     }
 
     fn write_sidecar(&self) -> Result<()> {
+        if !self.record.has_sidecar() {
+            return Ok(());
+        }
         let name = self.record.sidecar();
         let text = serde_json::to_vec_pretty(&self.record)
             .map_err(|e| Error::failed("cannot write the volume's record").caused_by(e))?;
@@ -365,7 +386,7 @@ impl<'w> VolumeWorker<'w> {
             old.delete()?;
         }
         let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        let volume = pool.create_volume(&VolumeXml::empty(&name, "raw", size))?;
+        let volume = pool.create_volume(&VolumeXml::reserved(&name, "raw", size))?;
         Ok(volume.upload(&mut text.as_slice(), size, &mut |_| true)?)
     }
 

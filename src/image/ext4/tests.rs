@@ -11,13 +11,14 @@ fn debugfs(image: &Path, request: &str) -> String {
 }
 
 fn node(kind: NodeKind, uid: u32, mode: u32) -> Node {
-    let (gid, mtime, xattrs) = (7, 1_600_000_000, BTreeMap::new());
+    let (gid, mtime, nanos, xattrs) = (7, 1_600_000_000, 250, BTreeMap::new());
     Node {
         kind,
         mode,
         uid,
         gid,
         mtime,
+        nanos,
         xattrs,
     }
 }
@@ -70,7 +71,7 @@ fn owners_modes_links_and_odd_names_are_kept() {
         "Mode:  04755",
         "User: 100000",
         "Group:     7",
-        "mtime: 0x5f5e1000",
+        "mtime: 0x5f5e1000:000003e8",
         "user.note (1) = \"x\"",
         "security.test (8) = 01 00 00 02 0a 04 0a 22",
     ] {

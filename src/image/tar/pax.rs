@@ -12,7 +12,8 @@ pub(super) struct Pax {
     pub(super) size: Option<u64>,
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
-    pub(super) mtime: Option<i64>,
+    /// Seconds since 1970, and nanoseconds.
+    pub(super) mtime: Option<(i64, u32)>,
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) acl: bool,
     pub(super) sparse: bool,
@@ -42,9 +43,15 @@ impl Pax {
             b"uid" => self.uid = Some(number(value)?),
             b"gid" => self.gid = Some(number(value)?),
             b"mtime" => {
-                let whole = value.split(|b| *b == b'.').next().unwrap_or_default();
+                let mut parts = value.splitn(2, |b| *b == b'.');
+                let whole: i64 = number(parts.next().unwrap_or_default())?;
+                let mut nanos = parts.next().unwrap_or_default().to_owned();
+                nanos.resize(9, b'0');
                 // Nothing is older than 1970.
-                self.mtime = Some(number::<i64>(whole)?.max(0));
+                self.mtime = Some(match whole {
+                    ..0 => (0, 0),
+                    _ => (whole, number(&nanos)?),
+                });
             }
             b"RHT.security.selinux" => {
                 let mut context = value.to_owned();

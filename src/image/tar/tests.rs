@@ -153,7 +153,7 @@ fn a_value_with_a_line_end_takes_nothing_from_what_follows() {
     .unwrap();
     let node = &tree.nodes[1];
     assert_eq!(node.uid, 4_000_000_000);
-    assert_eq!(node.mtime, 1_700_000_000);
+    assert_eq!((node.mtime, node.nanos), (1_700_000_000, 250_000_000));
     assert_eq!(node.xattrs[&b"security.capability"[..]], value);
 }
 

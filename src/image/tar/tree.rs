@@ -42,6 +42,8 @@ pub struct Node {
     pub gid: u32,
     /// When it was changed, in seconds since 1970.
     pub mtime: i64,
+    /// Nanoseconds beyond that.
+    pub nanos: u32,
     /// Extended attributes.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -183,6 +185,7 @@ impl Tree {
             uid: member.uid,
             gid: member.gid,
             mtime: member.mtime,
+            nanos: member.nanos,
             xattrs: member.xattrs,
         };
         let number = match (directory, self.names.get(&path)) {
@@ -231,6 +234,7 @@ impl Node {
             uid: 0,
             gid: 0,
             mtime: 0,
+            nanos: 0,
             xattrs: BTreeMap::new(),
         }
     }

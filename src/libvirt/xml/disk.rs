@@ -160,8 +160,15 @@ fn disk() -> String {
 impl DiskXml {
     /// Makes a virtio disk of a file, with TRIM handed down to it.
     pub fn virtio(path: &Path, format: &str, target: &str, serial: Option<String>) -> Self {
+        // Volumes of LVM lie there, and files do not.
+        let block = path.starts_with("/dev") && !path.starts_with("/dev/shm");
+        let source = if block {
+            DiskSource::block(path)
+        } else {
+            DiskSource::file(path)
+        };
         Self {
-            source_type: "file".to_owned(),
+            source_type: if block { "block" } else { "file" }.to_owned(),
             device: disk(),
             driver: Some(DiskDriver {
                 name: Some("qemu".to_owned()),
@@ -172,7 +179,7 @@ impl DiskXml {
                 detect_zeroes: None,
                 iothread: None,
             }),
-            source: Some(DiskSource::file(path)),
+            source: Some(source),
             backing: None,
             target: DiskTarget {
                 dev: target.to_owned(),
@@ -282,6 +289,13 @@ impl DiskXml {
 }
 
 impl DiskSource {
+    fn block(path: &Path) -> Self {
+        Self {
+            dev: Some(path.to_string_lossy().into_owned()),
+            ..Self::default()
+        }
+    }
+
     fn file(path: &Path) -> Self {
         Self {
             file: Some(path.to_string_lossy().into_owned()),

@@ -98,6 +98,12 @@ impl VolumeXml {
         }
     }
 
+    /// As [`VolumeXml::empty`], with all its room taken when it is made: libvirtd 11.3 ends when the
+    /// pool fills up in the middle of an upload.
+    pub fn reserved(name: &str, format: &str, capacity: u64) -> Self {
+        Self::empty(name, format, capacity).with_allocation(capacity)
+    }
+
     /// Makes a qcow2 overlay of a base whose format is known.
     pub fn overlay(name: &str, capacity: u64, base: &Path, base_format: &str) -> Self {
         Self {
