@@ -13,6 +13,10 @@ pub(crate) struct ReconcileArgs {
     /// Change nothing; fail with exit code 1 when there is something to do
     #[arg(long)]
     check: bool,
+    /// Go on until interrupted: take targets of load balancers that fail their health check out, and
+    /// in again when they are well
+    #[arg(long, conflicts_with = "check")]
+    watch: bool,
 }
 
 /// Reconciles the context.
@@ -29,6 +33,10 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ReconcileArgs) -> Result<()>
             }
         }
         format => ctx.print_value(&format, &findings)?,
+    }
+    if args.watch {
+        ctx.ui().flush()?;
+        return crate::engine::balancers::watch(ctx.world()?, ctx.reporter().as_ref());
     }
     let left = findings.iter().filter(|f| !f.mended).count();
     match (findings.len(), left) {

@@ -47,7 +47,8 @@ impl BootUnit {
         if self.scope == Scope::System {
             text.push_str(&format!("After={AFTER}\n"));
         }
-        text.push_str("\n[Service]\nType=oneshot\n");
+        // The nginx of the balancers goes on when the command that started it has ended.
+        text.push_str("\n[Service]\nType=oneshot\nKillMode=process\n");
         for (name, value) in &self.environment {
             text.push_str(&format!(
                 "Environment={}\n",

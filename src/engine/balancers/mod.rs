@@ -19,6 +19,7 @@ mod reach;
 mod rebuild;
 mod serve;
 mod targets;
+mod watch;
 mod worker;
 
 pub(super) use apply::{apply, sides};
@@ -30,6 +31,7 @@ pub(super) use reach::reached;
 pub(super) use rebuild::rebuild;
 pub use serve::set_out;
 pub use targets::{add_targets, remove_targets};
+pub use watch::watch;
 
 use crate::api::{Kind, LoadBalancer, ObjectKey, Uid};
 use crate::error::{Error, Result};
