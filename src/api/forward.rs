@@ -107,6 +107,9 @@ pub struct PortForwardStatus {
     /// Packets that were forwarded to the instance; those of the host itself are not among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
+    /// Protocols by which it is reached: `IPv4`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip_families: Vec<String>,
     /// Generation of the spec that this status is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<u64>,

@@ -104,14 +104,20 @@ fn take<'a, T>(next: &AtomicUsize, items: &'a [T]) -> Option<(usize, &'a T)> {
 }
 
 fn collect(results: Vec<Result<()>>) -> Batch {
-    let mut batch = Batch::default();
-    for result in results {
-        match result {
-            Ok(()) => batch.done += 1,
-            Err(error) => batch.errors.push(error),
+    results.into_iter().collect()
+}
+
+impl FromIterator<Result<()>> for Batch {
+    fn from_iter<I: IntoIterator<Item = Result<()>>>(results: I) -> Self {
+        let mut batch = Self::default();
+        for result in results {
+            match result {
+                Ok(()) => batch.done += 1,
+                Err(error) => batch.errors.push(error),
+            }
         }
+        batch
     }
-    batch
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
+
 use crate::shell::shell_words;
 
 mod watched;
@@ -337,19 +340,33 @@ fn rest(pipe: &mpsc::Receiver<Vec<u8>>, deadline: Instant) -> Option<Vec<u8>> {
 }
 
 /// Waits for the child; after the deadline it is killed and `None` is returned.
+///
+/// The kernel tells when it has ended (pidfd_open(2), Linux 5.3); an older one is asked again and again.
 fn wait(child: &mut std::process::Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+    let pid = rustix::process::Pid::from_child(child);
+    let ended = pidfd_open(pid, PidfdFlags::empty()).ok();
     let mut pause = Duration::from_micros(500);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             child.kill()?;
             child.wait()?;
             return Ok(None);
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
+        match &ended {
+            // A signal ends the waiting early, and it is begun again.
+            Some(ended) => drop(poll(
+                &mut [PollFd::new(ended, PollFlags::IN)],
+                Timespec::try_from(left).ok().as_ref(),
+            )),
+            None => {
+                thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+        }
     }
 }
 

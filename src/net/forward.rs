@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -11,7 +12,7 @@ use crate::api::{InvalidName, Name, PortMapping, Protocol, Uid};
 
 /// The name of a bridge, as the kernel takes it for an interface.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bridge(String);
+pub struct Bridge(Arc<str>);
 
 impl Bridge {
     /// Returns the name.
@@ -30,7 +31,7 @@ impl FromStr for Bridge {
             && first.is_some_and(|b| b.is_ascii_alphanumeric())
             && text.bytes().all(plain)
         {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         Err(InvalidName {
             value: text.to_owned(),
@@ -51,8 +52,10 @@ impl fmt::Display for Bridge {
 pub enum LibvirtRules {
     /// Filter and masquerade (`mode='nat'`).
     Nat,
-    /// Filter only (`mode='route'` and isolated networks).
+    /// Filter only (`mode='route'`).
     Filter,
+    /// Filter, and nothing leads out: its guests know no way to anybody but the host.
+    Isolated,
     /// None (`mode='open'`, bridges of the host).
     None,
 }

@@ -16,18 +16,18 @@ use super::{Place, Recovery};
 /// Rules of all tests stand in the same chains, and one of them flushes these: each is alone.
 static FLUSHING: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+pub(super) fn alone() -> MutexGuard<'static, ()> {
     FLUSHING.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn host(program: &str, args: &[&str]) -> String {
+pub(super) fn host(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap();
     assert!(output.status.success(), "{program} {args:?}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The rules of forwards into the test's own network, without counters.
-fn rules(net: u8) -> BTreeSet<String> {
+pub(super) fn rules(net: u8) -> BTreeSet<String> {
     let all = host("iptables-save", &[]);
     let own = format!("10.213.{net}.");
     let ours = all
@@ -37,7 +37,7 @@ fn rules(net: u8) -> BTreeSet<String> {
 }
 
 /// Makes an instance that may or may not boot.
-fn instance(place: &Place, name: &str, more: &[&str]) {
+pub(super) fn instance(place: &Place, name: &str, more: &[&str]) {
     let mut create = vec![
         "instances",
         "create",
@@ -52,7 +52,7 @@ fn instance(place: &Place, name: &str, more: &[&str]) {
     place.run(&create).ok();
 }
 
-fn manifest(place: &Place, name: &str, instance: &str, host: u16) -> String {
+pub(super) fn manifest(place: &Place, name: &str, instance: &str, host: u16) -> String {
     let text = format!(
         "apiVersion: kvmctl/v1\nkind: PortForward\nmetadata: {{name: {name}}}\n\
          spec: {{instance: {instance}, hostPort: {host}, guestPort: 80}}\n"
@@ -60,12 +60,12 @@ fn manifest(place: &Place, name: &str, instance: &str, host: u16) -> String {
     place.file(&format!("{name}.yaml"), &text)
 }
 
-fn phase(place: &Place, name: &str) -> String {
+pub(super) fn phase(place: &Place, name: &str) -> String {
     let phase = ["get", "forward", name, "-o", "jsonpath={.status.phase}"];
     place.run(&phase).ok().text().to_owned()
 }
 
-fn records(place: &Place) -> usize {
+pub(super) fn records(place: &Place) -> usize {
     std::fs::read_dir(place.store().join("forwards")).map_or(0, Iterator::count)
 }
 

@@ -10,6 +10,7 @@ mod create;
 mod delete;
 mod faults;
 mod forwards;
+mod forwards_killed;
 mod many;
 mod networks;
 mod place;

@@ -225,12 +225,8 @@ fn a_forward_to_a_network_that_does_not_run_waits_for_it() {
         let rig = Rig::new(backend);
         rig.stop_network();
         let wanted = [rig.mapping(Uid::random(), "8080:80", true)];
-        let health = rig
-            .assert(&wanted, &[])
-            .observation
-            .forwards
-            .remove(0)
-            .health;
+        rig.assert(&wanted, &[]);
+        let health = rig.observe(&wanted).forwards.remove(0).health;
         assert!(
             matches!(&health, Health::Stale(why) if why.contains("not running")),
             "{health:?}"

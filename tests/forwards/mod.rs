@@ -7,8 +7,10 @@
     reason = "the table of who reaches what is for people, and probes talk to their test"
 )]
 
+mod by_command;
 mod cycle;
 mod matrix;
 mod net;
 mod probe;
 mod rig;
+mod table;

@@ -230,6 +230,47 @@ impl Rig {
         }
     }
 
+    /// Takes a guest's cable out.
+    pub(super) fn unplug(&self, guest: &str) {
+        sh(&format!(
+            "ip link set v-{guest} nomaster; ip link set v-{guest} down"
+        ));
+    }
+
+    /// Gives a guest a new cable, as a new process of QEMU would; its own address and hardware
+    /// address are the same.
+    pub(super) fn restart_guest(&self, guest: &str) {
+        let (_, bridge, net, last) = GUESTS.iter().find(|g| g.0 == guest).unwrap();
+        sh(&format!(
+            "mac=$(ip -n {guest} -o link show eth0 | sed 's/.*ether \\([0-9a-f:]*\\).*/\\1/')
+             ip link del v-{guest}
+             ip link add v-{guest} type veth peer name eth0 address $mac netns {guest}
+             ip link set v-{guest} up master {bridge}; ip -n {guest} link set eth0 up
+             ip -n {guest} addr add {net}.{last}/24 dev eth0
+             ip -n {guest} route add default via {net}.1
+             busybox ping -c 1 -W 2 {net}.{last} > /dev/null"
+        ));
+    }
+
+    /// Makes a network without a way out, and a guest in it that knows none.
+    pub(super) fn isolate(&self) -> Isolated {
+        sh(
+            "echo '<network><name>fwd</name><bridge name=\"kvmfwd\" stp=\"off\"/>\
+            <ip address=\"10.77.4.1\" prefix=\"24\"/></network>' > /run/fw/fwd.xml
+            virsh -q net-define /run/fw/fwd.xml > /dev/null; virsh -q net-start fwd
+            ip netns add alone
+            ip link add v-alone type veth peer name eth0 netns alone
+            ip link set v-alone up master kvmfwd
+            ip -n alone link set lo up; ip -n alone link set eth0 up
+            ip -n alone addr add 10.77.4.10/24 dev eth0
+            ip -n out route add 10.77.4.0/24 via 203.0.113.1",
+        );
+        let sockets = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80"];
+        Isolated {
+            _server: Server::start(Some("alone"), "alone", &sockets),
+        }
+    }
+
     pub(super) fn start_another_network(&self) {
         define("fwc", "kvmfwc", 3);
         sh("virsh -q net-start fwc");
@@ -243,6 +284,31 @@ impl Rig {
             ),
             Backend::Nftables => sh("nft flush ruleset"),
         };
+    }
+}
+
+/// A network without a way out; it is taken down with this value.
+pub(super) struct Isolated {
+    _server: Server,
+}
+
+impl Isolated {
+    /// Returns the forward of `ports` to its guest.
+    pub(super) fn mapping(&self, owner: Uid, ports: &str) -> Mapping {
+        let segment = Segment {
+            bridge: "kvmfwd".parse().unwrap(),
+            subnet: "10.77.4.1/24".parse().unwrap(),
+            libvirt: LibvirtRules::Isolated,
+        };
+        let guest: IpAddr = "10.77.4.10".parse().unwrap();
+        Mapping::new(owner, &ports.parse().unwrap(), guest, segment, true).unwrap()
+    }
+}
+
+impl Drop for Isolated {
+    fn drop(&mut self) {
+        sh("ip netns del alone; ip link del v-alone 2>/dev/null || true
+            virsh -q net-destroy fwd; virsh -q net-undefine fwd");
     }
 }
 

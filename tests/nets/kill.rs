@@ -108,6 +108,38 @@ fn a_deletion_that_is_killed_goes_on() {
 }
 
 #[test]
+fn a_deletion_that_is_killed_at_any_call_goes_on() {
+    let rig = Rig::new();
+    rig.run(CREATE).ok();
+    rig.delete(&["blue"]);
+    let before = rig.traces();
+    let mut sweep = Sweep::new();
+    while let Some((call, n)) = sweep.place() {
+        rig.run(CREATE).ok();
+        let (run, killed) = rig.killed_at(call, n, DELETE);
+        let when = format!("killed at {call} {n}");
+        if killed {
+            sweep.killed();
+        } else {
+            run.ok();
+            sweep.survived();
+        }
+        match phase(&rig).as_deref() {
+            None => {}
+            // Before anything was written down.
+            Some("Active") => rig.delete(&["blue"]),
+            Some("Terminating(DeleteInterrupted)") if sweep.kills().is_multiple_of(2) => {
+                rig.run(RECONCILE).ok();
+            }
+            Some("Terminating(DeleteInterrupted)") => rig.delete(&["blue"]),
+            Some(other) => panic!("{when}: {other}"),
+        }
+        assert_eq!(rig.traces(), before, "{when}");
+    }
+    assert!(sweep.kills() > 6, "the calls are gone: {}", sweep.kills());
+}
+
+#[test]
 fn a_change_that_is_killed_leaves_the_network_up() {
     let rig = Rig::new();
     rig.run(CREATE).ok();

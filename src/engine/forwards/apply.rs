@@ -1,386 +1,343 @@
-//! Makes a stand-alone forward, or changes one that is there.
+//! Makes stand-alone forwards, or changes some that are there: all of a run together, because what
+//! they stand on is read, and the firewall written, once for all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::claims::Claims;
-use super::delete::in_a_list;
-use super::rules::require_firewall;
+use super::desired::desired;
+use super::one::{
+    already_exists, applied_of, as_listed, can_lead, key_of, line, new_record, plan_of, probe, told,
+};
+use super::rules::{self, require_firewall};
 use super::worker::ForwardWorker;
-use super::{OBJECT_WAIT, note};
-use crate::api::{
-    API_VERSION, Kind, Object, ObjectKey, ObjectMeta, PortForward, PortForwardSpec, Reporter,
-    Timestamp, Uid,
-};
+use super::{AT_ONCE, OBJECT_WAIT, note};
+use crate::api::{Kind, Name, ObjectKey, PortForward, Reporter, Uid};
 use crate::engine::executor::execute;
-use crate::engine::instances::Sides;
-use crate::engine::merged::merged as merge;
+use crate::engine::failpoint::boundary;
 use crate::engine::options::{Applied, ApplyMode, ApplyOptions, DryRun};
-use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::manifest;
-use crate::observe::{Astray, Origin, WantedForward, World};
-use crate::plan::{ObjectPlan, Outcome, forward};
-use crate::store::{
-    Annotations, AppliedForward, ForwardRecord, IntentOp, Labels, STORE_WAIT, StoreLock,
-};
+use crate::error::{Error, Result};
+use crate::observe::{Origin, World};
+use crate::plan::{ObjectPlan, Outcome};
+use crate::store::{ForwardRecord, IntentOp, ObjectLock, STORE_WAIT, StoreLock};
 
-/// Makes or changes a forward.
+/// Makes or changes forwards; each has its own result, in the order in which they are given.
 ///
-/// # Errors
-/// A conflict that names who has the port; the right that is missing; what the firewall refuses. A
-/// failed creation leaves nothing behind.
+/// An error is a conflict that names who has the port; the right that is missing; what the firewall
+/// refuses. A failed creation leaves nothing behind.
 pub(in crate::engine) fn apply(
     world: &World,
-    wanted: &PortForward,
+    wanted: &[&PortForward],
     options: &ApplyOptions,
     reporter: &dyn Reporter,
-) -> Result<Applied> {
-    let key = key_of(wanted)?;
-    if let Some(listed) = listed(world, &key)? {
-        return as_listed(&key, &listed, wanted, options);
-    }
-    let dry = options.dry_run != DryRun::None;
-    let _object = match dry {
-        true => None,
-        false => {
-            let store = world.store()?;
-            Some(store.lock_object(Kind::PortForward, key.name.as_str(), OBJECT_WAIT)?)
-        }
+) -> Vec<Result<Applied>> {
+    let run = Run {
+        world,
+        options,
+        reporter,
     };
-    let found = world.store_for_reading()?.forward_named(&key.name)?;
-    match found {
-        None => create(world, &key, wanted, dry, reporter),
-        Some(record) if record.begun == Some(IntentOp::Delete) => {
-            if !dry {
-                super::delete::finish(world, &key, record, reporter)?;
-            }
-            create(world, &key, wanted, dry, reporter)
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    // Runs that lock the same ones lock them in the same order.
+    order.sort_by_key(|at| &wanted[*at].metadata.name);
+    let mut results: Vec<(usize, Result<Applied>)> = Vec::new();
+    for some in order.chunks(AT_ONCE) {
+        let forwards: Vec<&PortForward> = some.iter().map(|at| wanted[*at]).collect();
+        results.extend(some.iter().copied().zip(run.some(&forwards)));
+    }
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// What is the same for all forwards of a run.
+struct Run<'r> {
+    world: &'r World,
+    options: &'r ApplyOptions,
+    reporter: &'r dyn Reporter,
+}
+
+/// How far one of them is.
+enum Stage<'w> {
+    /// Nothing is left to be done.
+    Done(Applied),
+    /// It is known what it should become.
+    Wanted(Box<Todo<'w>>),
+}
+
+/// One that must be made or changed.
+struct Todo<'w> {
+    key: ObjectKey,
+    _object: Option<ObjectLock<'w>>,
+    before: Option<ForwardRecord>,
+    record: ForwardRecord,
+    /// What to tell: one that was half made comes out as created.
+    outcome: Outcome,
+}
+
+impl Todo<'_> {
+    /// Returns whether it asks for other ports of the host than it has.
+    fn moves(&self) -> bool {
+        self.before.as_ref().is_none_or(|before| {
+            self.record.spec.mapping() != before.spec.mapping()
+                || self.record.spec.localhost != before.spec.localhost
+        })
+    }
+
+    /// What was changed and not made cannot be undone by withdrawing it.
+    fn plan(&self) -> ObjectPlan {
+        let outcome = match self.before {
+            None => Outcome::Created,
+            Some(_) => Outcome::Configured,
+        };
+        plan_of(&self.key, outcome, &self.record)
+    }
+
+    fn told(&self) -> Applied {
+        told(&ObjectPlan {
+            outcome: self.outcome,
+            ..self.plan()
+        })
+    }
+}
+
+impl<'r> Run<'r> {
+    const fn is_dry(&self) -> bool {
+        !matches!(self.options.dry_run, DryRun::None)
+    }
+
+    fn some(&self, wanted: &[&PortForward]) -> Vec<Result<Applied>> {
+        let locked: Vec<_> = wanted.iter().map(|w| self.lock(w)).collect();
+        let seen = match Seen::new(self.world) {
+            Ok(seen) => seen,
+            Err(error) => return wanted.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let look = |(lock, wanted): (Result<_>, &&PortForward)| self.look(&seen, wanted, lock?);
+        let mut stages: Vec<_> = locked.into_iter().zip(wanted).map(look).collect();
+        self.lead(&mut stages);
+        self.take(&mut stages);
+        let together = match self.is_dry() {
+            true => false,
+            false => self.enforce(&stages),
+        };
+        let finish = |stage| match stage {
+            Stage::Done(applied) => Ok(applied),
+            Stage::Wanted(todo) if self.is_dry() => Ok(todo.told()),
+            Stage::Wanted(todo) => self.finish(*todo, together),
+        };
+        stages.into_iter().map(|stage| finish(stage?)).collect()
+    }
+
+    fn lock(&self, wanted: &PortForward) -> Result<Option<ObjectLock<'r>>> {
+        if self.is_dry() {
+            return Ok(None);
         }
-        Some(record) => {
-            let half_made = record.begun == Some(IntentOp::Create);
-            if options.mode == ApplyMode::Create && !half_made {
+        let (key, store) = (key_of(wanted)?, self.world.store()?);
+        let name = key.name.as_str();
+        Ok(Some(store.lock_object(
+            Kind::PortForward,
+            name,
+            OBJECT_WAIT,
+        )?))
+    }
+
+    /// Works out what one should become.
+    fn look(
+        &self,
+        seen: &Seen,
+        wanted: &PortForward,
+        object: Option<ObjectLock<'r>>,
+    ) -> Result<Stage<'r>> {
+        let key = key_of(wanted)?;
+        if let Some(listed) = seen.listed.get(&key.name) {
+            return as_listed(&key, listed, wanted, self.options).map(Stage::Done);
+        }
+        let mut before = seen.records.get(&key.name).cloned();
+        if let Some(record) = before.take_if(|b| b.begun == Some(IntentOp::Delete))
+            && !self.is_dry()
+        {
+            super::delete::finish(self.world, &key, record, self.reporter)?;
+        }
+        let half_made = |b: &ForwardRecord| b.begun == Some(IntentOp::Create);
+        let (mut record, outcome) = match &before {
+            None => (new_record(&key, wanted), Outcome::Created),
+            Some(before) if self.options.mode == ApplyMode::Create && !half_made(before) => {
                 return Err(already_exists(&key));
             }
-            update(world, &key, wanted, record, options, reporter)
-        }
-    }
-}
-
-fn key_of(forward: &PortForward) -> Result<ObjectKey> {
-    let name = forward.metadata.name.clone();
-    let name = name.ok_or_else(|| Error::usage("metadata.name is missing"))?;
-    Ok(ObjectKey::new(Kind::PortForward, name))
-}
-
-fn already_exists(key: &ObjectKey) -> Error {
-    Error::conflict(format!(
-        "{} {:?} already exists (AlreadyExists)",
-        key.kind,
-        key.name.as_str()
-    ))
-    .hint(format!("kvmctl get {key} -o yaml"))
-}
-
-/// Finds the forward of that name which is in the list of an instance.
-fn listed(world: &World, key: &ObjectKey) -> Result<Option<PortForward>> {
-    let all = world.wanted_forwards()?;
-    let listed =
-        |w: &&WantedForward| w.name == key.name && matches!(w.origin, Origin::Listed { .. });
-    Ok(all.iter().find(listed).map(|w| w.object(None)))
-}
-
-/// What `get -o yaml` printed can be applied again; anything else is a change of the instance.
-fn as_listed(
-    key: &ObjectKey,
-    listed: &PortForward,
-    wanted: &PortForward,
-    options: &ApplyOptions,
-) -> Result<Applied> {
-    if options.mode == ApplyMode::Create {
-        return Err(already_exists(key));
-    }
-    let same = listed.spec == wanted.spec
-        && listed.metadata.labels == wanted.metadata.labels
-        && listed.metadata.annotations == wanted.metadata.annotations;
-    match same {
-        true => Ok(told(&ObjectPlan::unchanged(key.clone()))),
-        false => Err(in_a_list(listed)),
-    }
-}
-
-fn told(plan: &ObjectPlan) -> Applied {
-    let steps = plan.steps();
-    Applied {
-        key: plan.key.clone(),
-        outcome: plan.outcome,
-        notes: plan.notes.clone(),
-        explanation: steps
-            .flat_map(|step| crate::engine::explain(step, &plan.key.name))
-            .collect(),
-    }
-}
-
-fn create(
-    world: &World,
-    key: &ObjectKey,
-    wanted: &PortForward,
-    dry: bool,
-    reporter: &dyn Reporter,
-) -> Result<Applied> {
-    require_firewall(world)?;
-    let mut record = ForwardRecord {
-        uid: Uid::random(),
-        name: key.name.clone(),
-        labels: wanted.metadata.labels.clone(),
-        annotations: wanted.metadata.annotations.clone(),
-        generation: 1,
-        created: Timestamp::now(),
-        spec: wanted.spec.clone(),
-        last_applied: Some(applied_of(wanted)),
-        host_port: wanted.spec.host_port,
-        begun: None,
-        pid: None,
-        deletion_timestamp: None,
-    };
-    // An instance of the same run is not there yet when nothing is made; it has been looked for.
-    if !dry || world.lead(probe(&record))?.target.is_some() {
-        can_lead(world, &record)?;
-    }
-    if dry {
-        take(world, &mut record)?;
-        return Ok(told(&plan_of(key, Outcome::Created, &record)));
-    }
-    let lock = world.store()?.lock(STORE_WAIT)?;
-    take(world, &mut record)?;
-    begin(world, &lock, &mut record, IntentOp::Create)?;
-    drop(lock);
-    let plan = plan_of(key, Outcome::Created, &record);
-    let worker = ForwardWorker::new(world, record.uid);
-    match execute(&plan, &worker, reporter) {
-        Ok(()) => {
-            note(world, key, record.uid, "Created", &line(&record));
-            Ok(told(&plan))
-        }
-        Err(failed) => {
-            if failed.undone
-                && let Err(left) = worker.forget()
-            {
-                tracing::warn!(target: "store", "cannot remove the record of {key}: {left}");
+            Some(before) => {
+                let record = desired(before, wanted, self.options.mode)?;
+                if record == *before && before.begun.is_none() {
+                    return Ok(Stage::Done(told(&ObjectPlan::unchanged(key))));
+                }
+                let outcome = match half_made(before) {
+                    true => Outcome::Created,
+                    false => Outcome::Configured,
+                };
+                (record, outcome)
             }
-            Err(failed.error.context(format!("cannot create {key}")))
+        };
+        require_firewall(self.world)?;
+        record.last_applied = Some(applied_of(wanted));
+        Ok(Stage::Wanted(Box::new(Todo {
+            key,
+            _object: object,
+            before,
+            record,
+            outcome,
+        })))
+    }
+
+    /// Refuses what could never be led anywhere, before anything is written.
+    fn lead(&self, stages: &mut [Result<Stage<'_>>]) {
+        let probes = todos(stages).map(|todo| probe(&todo.record)).collect();
+        match self.world.lead(probes) {
+            Ok(led) => {
+                let mut led = led.into_iter();
+                each(stages, |todo| {
+                    let Some(led) = led.next() else { return Ok(()) };
+                    // An instance of the same run is not there yet when nothing is made; it has been
+                    // looked for.
+                    let foreseen = self.is_dry() && todo.before.is_none() && led.target.is_none();
+                    if foreseen { Ok(()) } else { can_lead(&led) }
+                });
+            }
+            Err(error) => each(stages, |_| Err(error.clone())),
         }
     }
-}
 
-fn applied_of(wanted: &PortForward) -> AppliedForward {
-    AppliedForward {
-        labels: wanted.metadata.labels.clone(),
-        annotations: wanted.metadata.annotations.clone(),
-        spec: wanted.spec.clone(),
-    }
-}
-
-fn plan_of(key: &ObjectKey, outcome: Outcome, record: &ForwardRecord) -> ObjectPlan {
-    let (instance, ports) = (record.spec.instance.clone(), record.mapping());
-    let mut plan = forward::enforce(key.clone(), outcome, instance, ports);
-    if record.spec.host_port == 0 {
-        let line = format!(
-            "port {} of the host was free and is taken",
-            record.host_port
-        );
-        plan.notes.push(line);
-    }
-    plan
-}
-
-fn line(record: &ForwardRecord) -> String {
-    format!(
-        "{} leads to instance/{}",
-        record.mapping(),
-        record.spec.instance
-    )
-}
-
-/// What could never be led anywhere is refused before anything is written.
-fn can_lead(world: &World, record: &ForwardRecord) -> Result<()> {
-    match world.lead(probe(record))?.aim {
-        Ok(_) => Ok(()),
-        Err(Astray { reason, message }) => {
-            let instance = &record.spec.instance;
-            let (kind, hint) = match reason {
-                "InstanceNotFound" => (ErrorKind::Usage, "kvmctl get instances".to_owned()),
-                "Impossible" => (ErrorKind::Usage, "kvmctl explain forward.spec".to_owned()),
-                _ => (
-                    ErrorKind::Conflict,
-                    format!("kvmctl describe instance {instance}"),
-                ),
+    /// Takes the ports of the host that are asked for, and writes down what is begun before anybody
+    /// else can.
+    fn take(&self, stages: &mut [Result<Stage<'_>>]) {
+        if todos(stages).next().is_none() {
+            return;
+        }
+        let locked = || match self.is_dry() {
+            true => Ok(None),
+            false => Ok(Some(self.world.store()?.lock(STORE_WAIT)?)),
+        };
+        let claims = |lock| Ok((lock, Claims::collect(self.world, &BTreeSet::new())?));
+        let (lock, mut claims): (Option<StoreLock>, Claims) = match locked().and_then(claims) {
+            Ok(both) => both,
+            Err(error) => return each(stages, |_| Err(Error::clone(&error))),
+        };
+        each(stages, |todo| {
+            if todo.moves() {
+                take(&mut claims, &mut todo.record)?;
+            }
+            let Some(_lock) = &lock else { return Ok(()) };
+            let op = match &todo.before {
+                None => IntentOp::Create,
+                Some(before) => before.begun.unwrap_or(IntentOp::Update),
             };
-            Err(Error::new(kind, message).hint(hint))
+            todo.record.begin(op);
+            Ok(self.world.store()?.put(&todo.record)?)
+        });
+    }
+
+    /// Makes the rules of all of them at once. Where that fails, each is tried by itself, so that its
+    /// error is its own.
+    fn enforce(&self, stages: &[Result<Stage<'_>>]) -> bool {
+        let owners: BTreeSet<Uid> = todos(stages).map(|todo| todo.record.uid).collect();
+        if owners.len() < 2 {
+            return false;
+        }
+        boundary();
+        match rules::enforce(self.world, &owners) {
+            Ok(()) => true,
+            Err(why) => {
+                tracing::info!(target: "host", "not all together, so one by one: {why}");
+                false
+            }
+        }
+    }
+
+    fn finish(&self, todo: Todo<'_>, together: bool) -> Result<Applied> {
+        let (key, uid) = (&todo.key, todo.record.uid);
+        let worker = ForwardWorker::new(self.world, uid).whose_rules_are_right(together);
+        let Err(failed) = execute(&todo.plan(), &worker, self.reporter) else {
+            let reason = match todo.before {
+                None => "Created",
+                Some(_) => "Configured",
+            };
+            note(self.world, key, uid, reason, &line(&todo.record));
+            return Ok(todo.told());
+        };
+        match todo.before {
+            Some(before) => Err(take_back(self.world, before, failed.error)),
+            None => {
+                if failed.undone
+                    && let Err(left) = worker.forget()
+                {
+                    tracing::warn!(target: "store", "cannot remove the record of {key}: {left}");
+                }
+                Err(failed.error.context(format!("cannot create {key}")))
+            }
         }
     }
 }
 
-/// The record with some port: which one it will be makes no difference to where it leads.
-fn probe(record: &ForwardRecord) -> ForwardRecord {
-    let mut probe = record.clone();
-    if probe.host_port == 0 {
-        probe.host_port = 1;
-    }
-    probe
+/// What forwards there are, read once, when those of the run are locked.
+struct Seen {
+    records: BTreeMap<Name, ForwardRecord>,
+    /// Those in the lists of instances.
+    listed: BTreeMap<Name, PortForward>,
 }
 
-/// Takes the port of the host that is asked for. Call it with the store locked.
-fn take(world: &World, record: &mut ForwardRecord) -> Result<()> {
-    let mut claims = Claims::collect(world, &BTreeSet::from([record.uid]))?;
-    let localhost = record.spec.localhost.unwrap_or(true);
-    let who = format!("forward/{}", record.name);
-    record.host_port = claims.take(&who, &record.spec.mapping(), localhost)?.host;
-    Ok(())
-}
-
-fn begin(world: &World, _lock: &StoreLock, record: &mut ForwardRecord, op: IntentOp) -> Result<()> {
-    record.begin(op);
-    Ok(world.store()?.put(record)?)
-}
-
-fn update(
-    world: &World,
-    key: &ObjectKey,
-    wanted: &PortForward,
-    before: ForwardRecord,
-    options: &ApplyOptions,
-    reporter: &dyn Reporter,
-) -> Result<Applied> {
-    let mut record = desired(&before, wanted, options.mode)?;
-    let same = record == before && before.begun.is_none();
-    if same {
-        return Ok(told(&ObjectPlan::unchanged(key.clone())));
-    }
-    let outcome = match before.begun {
-        Some(IntentOp::Create) => Outcome::Created,
-        _ => Outcome::Configured,
-    };
-    require_firewall(world)?;
-    can_lead(world, &record)?;
-    let moved = record.spec.mapping() != before.spec.mapping()
-        || record.spec.localhost != before.spec.localhost;
-    if options.dry_run != DryRun::None {
-        if moved {
-            take(world, &mut record)?;
+impl Seen {
+    fn new(world: &World) -> Result<Self> {
+        let (mut records, mut listed) = (BTreeMap::new(), BTreeMap::new());
+        for forward in world.wanted_forwards()? {
+            match &forward.origin {
+                Origin::Alone(record) => {
+                    records.insert(forward.name, (**record).clone());
+                }
+                Origin::Listed { .. } => {
+                    listed.insert(forward.name.clone(), forward.object(None));
+                }
+            }
         }
-        return Ok(told(&plan_of(key, outcome, &record)));
-    }
-    record.last_applied = Some(applied_of(wanted));
-    let lock = world.store()?.lock(STORE_WAIT)?;
-    if moved {
-        take(world, &mut record)?;
-    }
-    let op = before.begun.unwrap_or(IntentOp::Update);
-    begin(world, &lock, &mut record, op)?;
-    drop(lock);
-    // What was changed and not made cannot be undone by withdrawing it.
-    let plan = plan_of(key, Outcome::Configured, &record);
-    let worker = ForwardWorker::new(world, record.uid);
-    if let Err(failed) = execute(&plan, &worker, reporter) {
-        return Err(take_back(world, before, &worker, failed.error));
-    }
-    note(world, key, record.uid, "Configured", &line(&record));
-    Ok(told(&ObjectPlan { outcome, ..plan }))
-}
-
-/// A change that the firewall refused is no change.
-fn take_back(
-    world: &World,
-    mut before: ForwardRecord,
-    worker: &ForwardWorker<'_>,
-    error: Error,
-) -> Error {
-    let back = || {
-        let lock = world.store()?.lock(STORE_WAIT)?;
-        let op = before.begun.unwrap_or(IntentOp::Update);
-        begin(world, &lock, &mut before, op)?;
-        drop(lock);
-        worker.again()
-    };
-    match { back }() {
-        Ok(()) => error,
-        Err(left) => error.caused_by(format!("could not take the change back: {left}")),
+        Ok(Self { records, listed })
     }
 }
 
-/// Works out what a forward should become.
-fn desired(before: &ForwardRecord, wanted: &PortForward, mode: ApplyMode) -> Result<ForwardRecord> {
-    let (labels, annotations, spec) = match mode {
-        ApplyMode::Replace => (
-            wanted.metadata.labels.clone(),
-            wanted.metadata.annotations.clone(),
-            wanted.spec.clone(),
-        ),
-        _ => merged(before, wanted)?,
-    };
-    let changed = spec != before.spec;
-    Ok(ForwardRecord {
-        labels,
-        annotations,
-        generation: before.generation + u64::from(changed),
-        spec,
-        ..before.clone()
+fn todos<'s, 'w: 's>(stages: &'s [Result<Stage<'w>>]) -> impl Iterator<Item = &'s Todo<'w>> {
+    stages.iter().filter_map(|stage| match stage {
+        Ok(Stage::Wanted(todo)) => Some(&**todo),
+        _ => None,
     })
 }
 
-/// Merges three ways: what was applied last, what is wanted now, what is there.
-fn merged(
-    before: &ForwardRecord,
-    wanted: &PortForward,
-) -> Result<(Labels, Annotations, PortForwardSpec)> {
-    let last = before.last_applied.as_ref();
-    let meta = &wanted.metadata;
-    merge(
-        last.map(|l| (&l.labels, &l.annotations, &l.spec)),
-        (&meta.labels, &meta.annotations, &wanted.spec),
-        (&before.labels, &before.annotations, &before.spec),
-    )
+/// Does something with each that is to be made or changed; one with which it fails is out.
+fn each<'w>(stages: &mut [Result<Stage<'w>>], mut work: impl FnMut(&mut Todo<'w>) -> Result<()>) {
+    for stage in stages {
+        if let Ok(Stage::Wanted(todo)) = stage
+            && let Err(error) = work(todo)
+        {
+            *stage = Err(error);
+        }
+    }
 }
 
-/// Works out what applying a forward would change.
-///
-/// # Errors
-/// What libvirt or the store refuses.
-pub(in crate::engine) fn sides(world: &World, wanted: &PortForward) -> Result<Sides> {
-    let key = key_of(wanted)?;
-    let bare = |labels: &Labels, annotations: &Annotations, spec: &PortForwardSpec| {
-        manifest::to_manifest_yaml(&Object::from(PortForward {
-            api_version: API_VERSION.to_owned(),
-            kind: "PortForward".to_owned(),
-            metadata: ObjectMeta {
-                labels: labels.clone(),
-                annotations: annotations.clone(),
-                ..ObjectMeta::named(key.name.clone())
-            },
-            spec: spec.clone(),
-            status: None,
-        }))
+/// Takes the port of the host that is asked for, instead of what it has.
+fn take(claims: &mut Claims, record: &mut ForwardRecord) -> Result<()> {
+    let localhost = record.spec.localhost.unwrap_or(true);
+    let who = format!("forward/{}", record.name);
+    let had = claims.let_go(&who);
+    let taken = claims.take(&who, &record.spec.mapping(), localhost);
+    if taken.is_err() {
+        had.iter().for_each(|ports| claims.keep(&who, ports));
+    }
+    record.host_port = taken?.host;
+    Ok(())
+}
+
+/// A change that the firewall refused is no change.
+fn take_back(world: &World, mut before: ForwardRecord, error: Error) -> Error {
+    let uid = before.uid;
+    let mut back = || {
+        let _lock = world.store()?.lock(STORE_WAIT)?;
+        before.begin(before.begun.unwrap_or(IntentOp::Update));
+        Ok(world.store()?.put(&before)?)
     };
-    let meta = &wanted.metadata;
-    let as_given = bare(&meta.labels, &meta.annotations, &wanted.spec);
-    let (live, wanted) = match world.store_for_reading()?.forward_named(&key.name)? {
-        Some(before) => {
-            let after = desired(&before, wanted, ApplyMode::Apply)?;
-            (
-                bare(&before.labels, &before.annotations, &before.spec),
-                bare(&after.labels, &after.annotations, &after.spec),
-            )
-        }
-        None => match listed(world, &key)? {
-            Some(listed) => {
-                let meta = &listed.metadata;
-                (
-                    bare(&meta.labels, &meta.annotations, &listed.spec),
-                    as_given,
-                )
-            }
-            None => (String::new(), as_given),
-        },
-    };
-    let name = key.to_string();
-    Ok(Sides { name, live, wanted })
+    match back().and_then(|()| ForwardWorker::new(world, uid).again()) {
+        Ok(()) => error,
+        Err(left) => error.caused_by(format!("could not take the change back: {left}")),
+    }
 }

@@ -95,6 +95,12 @@ impl Claims {
         )))
     }
 
+    /// Gives back what `who` has, and tells what it was.
+    pub(super) fn let_go(&mut self, who: &str) -> Vec<PortMapping> {
+        let theirs = self.holders.extract_if(.., |h| h.who == who);
+        theirs.map(|h| h.ports).collect()
+    }
+
     fn check(&self, wanted: &PortMapping, localhost: bool) -> Result<()> {
         if let Some(error) = self.holder(wanted) {
             return Err(other_port(error).hint("kvmctl get forwards"));

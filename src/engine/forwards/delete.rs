@@ -1,53 +1,136 @@
-//! Deletes a stand-alone forward, from any half-made state.
+//! Deletes stand-alone forwards, from any half-made state: all of a run together.
 
-use super::rules::require_firewall;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::rules::{self, require_firewall};
 use super::worker::ForwardWorker;
-use super::{OBJECT_WAIT, note};
-use crate::api::{Kind, Name, ObjectKey, PortForward, Reporter};
+use super::{AT_ONCE, OBJECT_WAIT, note};
+use crate::api::{Kind, Name, ObjectKey, PortForward, Reporter, Uid};
 use crate::engine::executor::execute;
+use crate::engine::failpoint::boundary;
 use crate::engine::options::{Applied, DeleteOptions, DryRun};
 use crate::error::{Error, Result};
 use crate::observe::{World, not_found};
 use crate::plan::forward;
-use crate::store::{ForwardRecord, IntentOp, STORE_WAIT};
+use crate::store::{ForwardRecord, IntentOp, ObjectLock, STORE_WAIT};
 
-/// Deletes a forward.
+/// Deletes forwards; each has its own result, in the order in which they are given.
 ///
-/// # Errors
-/// `NotFound`; a conflict for one in the list of an instance; what the firewall refuses. What is
-/// interrupted shows as Terminating, and the same command goes on.
+/// An error is `NotFound`; a conflict for one in the list of an instance; what the firewall refuses.
+/// What is interrupted shows as Terminating, and the same command goes on.
 pub(in crate::engine) fn delete(
     world: &World,
-    key: &ObjectKey,
+    keys: &[ObjectKey],
     options: &DeleteOptions,
     reporter: &dyn Reporter,
-) -> Result<Applied> {
+) -> Vec<Result<Applied>> {
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    // Runs that lock the same ones lock them in the same order.
+    order.sort_by_key(|at| &keys[*at].name);
+    let mut results: Vec<(usize, Result<Applied>)> = Vec::new();
+    for some in order.chunks(AT_ONCE) {
+        let theirs: Vec<&ObjectKey> = some.iter().map(|at| &keys[*at]).collect();
+        let deleted = delete_some(world, &theirs, options, reporter);
+        results.extend(some.iter().copied().zip(deleted));
+    }
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// One that is to go; `None` where another run was faster.
+struct Going<'w> {
+    _object: ObjectLock<'w>,
+    record: Option<ForwardRecord>,
+}
+
+fn delete_some(
+    world: &World,
+    keys: &[&ObjectKey],
+    options: &DeleteOptions,
+    reporter: &dyn Reporter,
+) -> Vec<Result<Applied>> {
     // A store that is not there yet need not be made for what is not in it.
-    let Some(record) = world.store_for_reading()?.forward_named(&key.name)? else {
-        return Err(missing(world, &key.name)?);
+    let there = world.store_for_reading().and_then(|store| {
+        let all: Vec<ForwardRecord> = store.all()?;
+        Ok(all.into_iter().map(|r| (r.name.clone(), r.uid)).collect())
+    });
+    let there: BTreeMap<Name, Uid> = match there {
+        Ok(there) => there,
+        Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
     };
+    let known = |key: &ObjectKey| match there.get(&key.name) {
+        Some(uid) => Ok(*uid),
+        None => Err(missing(world, &key.name)?),
+    };
+    if options.dry_run != DryRun::None {
+        let dry = |key: &&ObjectKey| known(key).map(|_| told(key));
+        return keys.iter().map(dry).collect();
+    }
+    let going = |key: &&ObjectKey| begin(world, key, known(key)?);
+    let going: Vec<Result<Going<'_>>> = keys.iter().map(going).collect();
+    let together = withdraw(world, &going);
+    let finish = |(key, going): (&&ObjectKey, Result<Going<'_>>)| {
+        if let Some(record) = going?.record {
+            let worker = ForwardWorker::new(world, record.uid).whose_rules_are_right(together);
+            carry_out(world, key, &worker, record.uid, reporter)?;
+        }
+        Ok(told(key))
+    };
+    keys.iter().zip(going).map(finish).collect()
+}
+
+fn told(key: &ObjectKey) -> Applied {
     let plan = forward::delete(key.clone());
     let steps = plan.steps();
-    let applied = Applied {
+    Applied {
         key: key.clone(),
         outcome: plan.outcome,
         notes: Vec::new(),
         explanation: steps
             .flat_map(|step| crate::engine::explain(step, &key.name))
             .collect(),
-    };
-    if options.dry_run != DryRun::None {
-        return Ok(applied);
     }
+}
+
+/// Locks one and writes down that it is to go, before any rule goes.
+fn begin<'w>(world: &'w World, key: &ObjectKey, uid: Uid) -> Result<Going<'w>> {
     require_firewall(world)?;
     let store = world.store()?;
-    let _object = store.lock_object(Kind::PortForward, key.name.as_str(), OBJECT_WAIT)?;
+    let object = store.lock_object(Kind::PortForward, key.name.as_str(), OBJECT_WAIT)?;
     // Another run may have been at it while we waited.
-    let Some(record) = store.get::<ForwardRecord>(&record.uid)? else {
-        return Ok(applied);
-    };
-    finish(world, key, record, reporter)?;
-    Ok(applied)
+    let record = store.get::<ForwardRecord>(&uid)?;
+    if let Some(record) = &record {
+        write_down(world, record.clone())?;
+    }
+    Ok(Going {
+        _object: object,
+        record,
+    })
+}
+
+fn write_down(world: &World, mut record: ForwardRecord) -> Result<()> {
+    let store = world.store()?;
+    let _lock = store.lock(STORE_WAIT)?;
+    record.begin(IntentOp::Delete);
+    Ok(store.put(&record)?)
+}
+
+/// Removes the rules of all of them at once. Where that fails, each is tried by itself, so that its
+/// error is its own.
+fn withdraw(world: &World, going: &[Result<Going<'_>>]) -> bool {
+    let records = going.iter().flatten().filter_map(|g| g.record.as_ref());
+    let owners: BTreeSet<Uid> = records.map(|r| r.uid).collect();
+    if owners.len() < 2 {
+        return false;
+    }
+    boundary();
+    match rules::withdraw(world, &owners) {
+        Ok(()) => true,
+        Err(why) => {
+            tracing::info!(target: "host", "not all together, so one by one: {why}");
+            false
+        }
+    }
 }
 
 /// Deletes what there is of a forward that is locked already.
@@ -61,9 +144,18 @@ pub(super) fn finish(
     reporter: &dyn Reporter,
 ) -> Result<()> {
     let uid = record.uid;
-    begin(world, record)?;
-    let plan = forward::delete(key.clone());
-    execute(&plan, &ForwardWorker::new(world, uid), reporter)?;
+    write_down(world, record)?;
+    carry_out(world, key, &ForwardWorker::new(world, uid), uid, reporter)
+}
+
+fn carry_out(
+    world: &World,
+    key: &ObjectKey,
+    worker: &ForwardWorker<'_>,
+    uid: Uid,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    execute(&forward::delete(key.clone()), worker, reporter)?;
     note(
         world,
         key,
@@ -72,14 +164,6 @@ pub(super) fn finish(
         "the forward and its rules are gone",
     );
     Ok(())
-}
-
-/// Writes down that the forward is to go, before any rule goes.
-fn begin(world: &World, mut record: ForwardRecord) -> Result<()> {
-    let store = world.store()?;
-    let _lock = store.lock(STORE_WAIT)?;
-    record.begin(IntentOp::Delete);
-    Ok(store.put(&record)?)
 }
 
 fn missing(world: &World, name: &Name) -> Result<Error> {

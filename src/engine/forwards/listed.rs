@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::claims::Claims;
+use super::one::ipv4_only;
 use super::{rules, user_space};
 use crate::api::{InstanceSpec, Name, PortMapping, Uid};
 use crate::error::Result;
@@ -69,6 +70,9 @@ fn taken(
         .map(|(wanted, kept)| match kept {
             Some(ports) => Ok(ports),
             None => {
+                if !by_qemu && wanted.address.is_some_and(|a| a.is_ipv6()) {
+                    return Err(ipv4_only(name, wanted));
+                }
                 let taken = claims.take(&who, wanted, true)?;
                 if by_qemu {
                     user_space::check(std::slice::from_ref(&taken))?;

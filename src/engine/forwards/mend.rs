@@ -1,6 +1,7 @@
 //! What is off with the forwards of the context, and putting it right: what a killed run left, ports
 //! that were never taken, rules that somebody flushed or that libvirt's went in front of.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::rules;
@@ -8,8 +9,8 @@ use super::worker::ForwardWorker;
 use super::{OBJECT_WAIT, delete, listed, user_space};
 use crate::api::{Kind, ObjectKey, PortMapping, Reporter, Uid};
 use crate::engine::reconcile::Finding;
-use crate::error::Result;
-use crate::host::firewall::{FirewallError, Health, Observation, restart_command};
+use crate::error::{Error, Result};
+use crate::host::firewall::{Firewall, FirewallError, Health, Observation, restart_command};
 use crate::observe::{Astray, Carrier, WantedForward, World};
 use crate::store::{ForwardRecord, InstanceRecord, Intent, IntentOp, STORE_WAIT};
 
@@ -20,9 +21,6 @@ struct Off {
     ours: Vec<Finding>,
     /// What it cannot.
     others: Vec<Finding>,
-    /// Whether guests have come up since: their ports of the bridge let packets back on demand, which
-    /// is no news.
-    new_guests: bool,
 }
 
 /// Finds what is off; changes nothing.
@@ -65,40 +63,34 @@ pub(in crate::engine) fn mend(world: &World, reporter: &dyn Reporter) -> Result<
         let taken = take_ports(world, &record.uid);
         findings.push(came_of(told(&object, NO_PORTS, ""), taken));
     }
-    let off = off(world)?;
-    if !off.ours.is_empty() || off.new_guests {
-        let mended = assert_all(world, reporter);
-        let each = off.ours.into_iter();
-        findings.extend(each.map(|f| came_of(f, mended.clone())));
-    }
-    findings.extend(off.others);
+    findings.extend(put_right(world, reporter)?.findings);
     Ok(findings)
 }
 
 /// Puts the rules right at the end of a command that touched a network or a guest. It says what it
 /// did, and fails nothing: `reconcile` tells what could not be mended.
 pub(in crate::engine) fn tidy(world: &World, reporter: &dyn Reporter) {
-    let mended = off(world).and_then(|off| {
-        let nothing = off.ours.is_empty() && !off.new_guests;
-        if nothing || world.firewall_to_change().is_err() {
-            return Ok(());
+    let failed = match put_right(world, reporter) {
+        Ok(righted) => {
+            for finding in righted.findings.iter().filter(|f| f.mended) {
+                reporter.warn(&format!(
+                    "{} {}: put right",
+                    finding.object, finding.problem
+                ));
+            }
+            righted.failed
         }
-        assert_all(world, reporter)?;
-        for finding in off.ours {
-            reporter.warn(&format!(
-                "{} {}: put right",
-                finding.object, finding.problem
-            ));
-        }
-        Ok(())
-    });
-    if let Err(error) = mended {
+        Err(error) => Some(error),
+    };
+    if let Some(error) = failed {
         reporter.warn(&format!("the rules of forwards were not checked: {error}"));
     }
 }
 
 /// How the firewall words a switch of a guest's port that is to be turned on.
 const SWITCH: &str = "on: ";
+
+const PUT_RIGHT: &str = "put right";
 
 const NO_PORTS: &str = "lists ports of the host that were never taken";
 
@@ -204,51 +196,86 @@ fn take_ports(world: &World, uid: &Uid) -> Result<String> {
     Ok(format!("taken: {}", list.join(", ")))
 }
 
-fn assert_all(world: &World, reporter: &dyn Reporter) -> Result<String> {
-    if let Carrier::UserSpace = world.carrier()? {
-        return user_space::settle_all(world).map(|()| "put right".to_owned());
+/// What came of putting things right.
+#[derive(Debug, Default)]
+struct Righted {
+    findings: Vec<Finding>,
+    /// Why the rules could not be written, though the caller may.
+    failed: Option<Error>,
+}
+
+impl Righted {
+    fn of(off: Off, done: Result<String>) -> Self {
+        let ours = off.ours.into_iter().map(|f| came_of(f, done.clone()));
+        Self {
+            findings: ours.chain(off.others).collect(),
+            failed: done.err(),
+        }
     }
-    let firewall = world.firewall_to_change()?;
-    let changes = rules::assert_all(world, &firewall)?;
-    let libvirt: Vec<String> = changes.observation.libvirt_trouble();
-    // What libvirt lacks is a finding of its own.
-    let news = |w: &&String| {
-        !libvirt
-            .iter()
-            .any(|trouble| w.starts_with(trouble.as_str()))
+}
+
+/// Mends what is off, and tells what was.
+fn put_right(world: &World, reporter: &dyn Reporter) -> Result<Righted> {
+    match (world.carrier()?, world.firewall_to_change()) {
+        (Carrier::Firewall(_), Ok(firewall)) => mend_rules(world, &firewall, reporter),
+        (Carrier::Firewall(firewall), Err(denied)) => Ok(Righted {
+            failed: None,
+            ..Righted::of(off_with(world, &firewall)?, Err(denied))
+        }),
+        (Carrier::UserSpace, _) => {
+            let off = off(world)?;
+            let done = match off.ours.is_empty() {
+                true => Ok(()),
+                false => user_space::settle_all(world),
+            };
+            Ok(Righted::of(off, done.map(|()| PUT_RIGHT.to_owned())))
+        }
+        (Carrier::Nothing(_), _) => Ok(Righted::default()),
+    }
+}
+
+/// One reading tells what is off, and what must be written.
+fn mend_rules(world: &World, firewall: &Firewall, reporter: &dyn Reporter) -> Result<Righted> {
+    if !world.has_forwards()? {
+        return Ok(Righted::default());
+    }
+    let forwards = RefCell::new(Vec::new());
+    let wanted = || {
+        forwards.replace(world.wanted_forwards()?);
+        Ok(rules::all_of(&forwards.borrow()))
     };
-    for warning in changes.warnings.iter().filter(news) {
-        reporter.warn(warning);
+    let mended = firewall.mend(world.store()?, &wanted)?;
+    let off = judged(&forwards.into_inner(), &mended.before);
+    if let Ok(changes) = &mended.done {
+        // What libvirt lacks is a finding of its own.
+        let news = |w: &&String| !changes.libvirt.iter().any(|l| w.starts_with(l.as_str()));
+        for warning in changes.warnings.iter().filter(news) {
+            reporter.warn(warning);
+        }
     }
-    Ok("put right".to_owned())
+    let done = mended.done.map(|_| PUT_RIGHT.to_owned());
+    Ok(Righted::of(off, done))
 }
 
 /// Compares what is wanted with one reading of the rules.
 fn off(world: &World) -> Result<Off> {
-    let firewall = match world.carrier()? {
-        Carrier::Firewall(firewall) => firewall,
-        Carrier::UserSpace => {
-            return Ok(Off {
-                ours: user_space::off(world)?,
-                ..Off::default()
-            });
-        }
-        Carrier::Nothing(_) => return Ok(Off::default()),
-    };
+    match world.carrier()? {
+        Carrier::Firewall(firewall) => off_with(world, &firewall),
+        Carrier::UserSpace => Ok(Off {
+            ours: user_space::off(world)?,
+            ..Off::default()
+        }),
+        Carrier::Nothing(_) => Ok(Off::default()),
+    }
+}
+
+fn off_with(world: &World, firewall: &Firewall) -> Result<Off> {
     let forwards = world.wanted_forwards()?;
     if forwards.is_empty() {
         return Ok(Off::default());
     }
-    let led = forwards.iter().filter(|w| !w.is_going());
-    let led: Vec<_> = led
-        .filter_map(|w| Some((w, w.aim.as_ref().ok()?)))
-        .collect();
-    let mappings: Vec<_> = led.iter().map(|(_, mapping)| (*mapping).clone()).collect();
-    match firewall.observe(&mappings) {
-        Ok(seen) => {
-            let led: Vec<&WantedForward> = led.into_iter().map(|(w, _)| w).collect();
-            Ok(judged(&forwards, &led, &seen))
-        }
+    match firewall.check(&rules::all_of(&forwards)) {
+        Ok(seen) => Ok(judged(&forwards, &seen)),
         Err(e @ FirewallError::NotPermitted { .. }) => Ok(Off {
             others: vec![told(
                 "firewall",
@@ -261,7 +288,9 @@ fn off(world: &World) -> Result<Off> {
     }
 }
 
-fn judged(all: &[WantedForward], led: &[&WantedForward], seen: &Observation) -> Off {
+fn judged(all: &[WantedForward], seen: &Observation) -> Off {
+    let leads = |w: &&WantedForward| !w.is_going() && w.aim.is_ok();
+    let led: Vec<&WantedForward> = all.iter().filter(leads).collect();
     let mut off = Off::default();
     let ours = "kvmctl reconcile puts it right";
     for (wanted, state) in led.iter().zip(&seen.forwards) {
@@ -289,15 +318,18 @@ fn judged(all: &[WantedForward], led: &[&WantedForward], seen: &Observation) -> 
                 .push(told(&object, &format!("has rules although {why}"), ours));
         }
     }
-    let (switches, drift): (Vec<&String>, Vec<&String>) =
-        seen.drift.iter().partition(|line| line.starts_with(SWITCH));
-    off.new_guests = !switches.is_empty();
+    // Guests that have come up since: their ports of the bridge let packets back on demand, which is
+    // no news.
+    let mut drift = seen
+        .drift
+        .iter()
+        .filter(|line| !line.starts_with(SWITCH))
+        .peekable();
     if off.ours.is_empty() {
-        let drift = drift.iter();
-        off.ours.extend(
-            drift.map(|line| told("firewall", &format!("is not as it was left ({line})"), ours)),
-        );
-    } else if drift.is_empty() && with_rules.len() == all.len() {
+        let told =
+            |line: &String| told("firewall", &format!("is not as it was left ({line})"), ours);
+        off.ours.extend(drift.map(told));
+    } else if drift.peek().is_none() {
         // What is stale and cannot be mended by rules: the network is down, the host forwards nothing.
         off.others.append(&mut off.ours);
         for finding in &mut off.others {

@@ -13,16 +13,19 @@
 mod apply;
 mod claims;
 mod delete;
+mod desired;
 mod listed;
 mod mend;
+mod one;
 mod rebuild;
 mod rules;
 mod user_space;
 mod worker;
 
-pub(super) use apply::{apply, sides};
+pub(super) use apply::apply;
 pub(super) use claims::Claims;
 pub(super) use delete::delete;
+pub(super) use desired::sides;
 pub(super) use listed::{check_ports, led_to, take_ports, wants_rules};
 pub(super) use mend::{check, mend, tidy};
 pub(super) use rebuild::rebuild;
@@ -35,6 +38,9 @@ use crate::store::{Event, EventType};
 
 /// How long to wait for another run that works on the same forward.
 const OBJECT_WAIT: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// How many are worked on together: each has a file open that locks it.
+const AT_ONCE: usize = 400;
 
 /// Writes an event; one that cannot be written is no reason to fail.
 fn note(world: &World, key: &ObjectKey, uid: Uid, reason: &str, message: &str) {

@@ -6,7 +6,7 @@ use super::claims::Holder;
 use super::user_space;
 use crate::api::{PortMapping, Uid};
 use crate::error::{Error, Kind, Result};
-use crate::host::firewall::{Changes, Firewall, FirewallError, Wanted};
+use crate::host::firewall::{FirewallError, Wanted};
 use crate::observe::{Astray, Carrier, WantedForward, World};
 
 /// Returns whether the lists of instances are more than words in the context: something here forwards
@@ -123,22 +123,10 @@ fn in_force(forwards: &[WantedForward], owners: &BTreeSet<Uid>) -> Wanted {
     Wanted { mappings, retired }
 }
 
-/// Makes the rules of all forwards of the context right.
-///
-/// # Errors
-/// What the daemon, the store or the firewall refuses.
-pub(super) fn assert_all(world: &World, firewall: &Firewall) -> Result<Changes> {
-    firewall.assert(world.store()?, &|| all(world))
-}
-
-/// What is to be in force of all forwards of the context.
-///
-/// # Errors
-/// What the daemon or the store refuses.
-pub(super) fn all(world: &World) -> Result<Wanted> {
-    let forwards = world.wanted_forwards()?;
+/// What is to be in force of all these forwards of the context.
+pub(super) fn all_of(forwards: &[WantedForward]) -> Wanted {
     let owners = forwards.iter().map(WantedForward::owner).collect();
-    Ok(in_force(&forwards, &owners))
+    in_force(forwards, &owners)
 }
 
 /// Lists the ports of the host that rules of others take; nothing where the caller may not look.

@@ -16,12 +16,28 @@ use crate::store::{ForwardRecord, STORE_WAIT};
 pub(super) struct ForwardWorker<'w> {
     world: &'w World,
     uid: Uid,
+    /// The rules of all forwards of the run were made or removed at once.
+    rules_are_right: bool,
 }
 
 impl<'w> ForwardWorker<'w> {
     /// Makes a worker.
     pub(super) const fn new(world: &'w World, uid: Uid) -> Self {
-        Self { world, uid }
+        let rules_are_right = false;
+        Self {
+            world,
+            uid,
+            rules_are_right,
+        }
+    }
+
+    /// Leaves the rules as they are, if they are right.
+    #[must_use]
+    pub(super) const fn whose_rules_are_right(self, rules_are_right: bool) -> Self {
+        Self {
+            rules_are_right,
+            ..self
+        }
     }
 
     fn own(&self) -> BTreeSet<Uid> {
@@ -30,6 +46,7 @@ impl<'w> ForwardWorker<'w> {
 
     fn step(&self, step: &Step) -> Result<()> {
         match step {
+            Step::Enforce { .. } | Step::Withdraw if self.rules_are_right => Ok(()),
             Step::Enforce { .. } => rules::enforce(self.world, &self.own()),
             Step::Withdraw => rules::withdraw(self.world, &self.own()),
             Step::Finish => self.finish(),

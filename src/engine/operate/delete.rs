@@ -32,8 +32,7 @@ pub fn delete(
     let touched = kinds.iter().any(|kind| super::touches_networks(*kind));
     for kind in kinds.into_iter().rev() {
         let level: Vec<ObjectKey> = keys.iter().filter(|k| k.kind == kind).cloned().collect();
-        sum.merge(run_all(&level, WIDTH, |key| {
-            let applied = delete_one(world, key, options, reporter);
+        let told = |key: &ObjectKey, applied: Result<Applied>| {
             reporter.finished(key);
             match applied {
                 Ok(applied) => {
@@ -45,7 +44,18 @@ pub fn delete(
                 }
                 Err(e) => Err(e),
             }
-        }));
+        };
+        sum.merge(match kind {
+            // One writing of the firewall serves for all of them.
+            Kind::PortForward => forwards::delete(world, &level, options, reporter)
+                .into_iter()
+                .zip(&level)
+                .map(|(applied, key)| told(key, applied))
+                .collect(),
+            _ => run_all(&level, WIDTH, |key| {
+                told(key, delete_one(world, key, options, reporter))
+            }),
+        });
     }
     if options.dry_run == DryRun::None && touched {
         crate::engine::tidy(world, reporter);
@@ -77,7 +87,9 @@ fn delete_one(
         return snapshots::delete(world, key, options, reporter);
     }
     if key.kind == Kind::PortForward {
-        return forwards::delete(world, key, options, reporter);
+        let mut deleted = forwards::delete(world, std::slice::from_ref(key), options, reporter);
+        let none = || Err(Error::failed("nothing came of it"));
+        return deleted.pop().unwrap_or_else(none);
     }
     if key.kind == Kind::LoadBalancer {
         return balancers::delete(world, key, options, reporter);

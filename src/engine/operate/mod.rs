@@ -16,8 +16,8 @@ use std::sync::Mutex;
 use super::batch::{Batch, run_all};
 use super::options::{Applied, ApplyOptions, DryRun, WIDTH};
 use super::{balancers, forwards, instances, networks, owned, references, snapshots, volumes};
-use crate::api::{Kind, Object, ObjectKey, Reporter};
-use crate::error::Result;
+use crate::api::{Kind, Object, ObjectKey, PortForward, Reporter};
+use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan;
 
@@ -42,9 +42,7 @@ pub fn apply(
     let failed_keys: Mutex<Vec<ObjectKey>> = Mutex::default();
     for level in plan::levels(objects) {
         let before = owned::lock(&failed_keys).clone();
-        let batch = run_all(&level, WIDTH, |object| {
-            let applied = references::unharmed(object, &before)
-                .and_then(|()| apply_one(world, object, options, reporter));
+        let told = |object: &Object, applied: Result<Applied>| {
             if let Some(key) = object.key() {
                 reporter.finished(&key);
                 if applied.is_err() {
@@ -52,7 +50,19 @@ pub fn apply(
                 }
             }
             tell(&applied.map_err(|e| references::of_object(e, object))?)
-        });
+        };
+        let unharmed = |object: &Object| references::unharmed(object, &before);
+        let batch = match level[0].kind() {
+            Kind::PortForward => apply_forwards(world, &level, options, reporter, &unharmed)
+                .zip(&level)
+                .map(|(applied, object)| told(object, applied))
+                .collect(),
+            _ => run_all(&level, WIDTH, |object| {
+                let applied =
+                    unharmed(object).and_then(|()| apply_one(world, object, options, reporter));
+                told(object, applied)
+            }),
+        };
         let failed = !batch.errors.is_empty();
         sum.merge(batch);
         if failed && super::signal::interrupted().is_err() {
@@ -78,6 +88,32 @@ const fn touches_networks(kind: Kind) -> bool {
     )
 }
 
+/// Applies all forwards of a run together: one look at what there is, one writing of the firewall.
+fn apply_forwards(
+    world: &World,
+    level: &[Object],
+    options: &ApplyOptions,
+    reporter: &dyn Reporter,
+    unharmed: &dyn Fn(&Object) -> Result<()>,
+) -> impl Iterator<Item = Result<Applied>> {
+    let harm: Vec<Result<()>> = level.iter().map(unharmed).collect();
+    let whole = level.iter().zip(&harm).filter(|(_, harm)| harm.is_ok());
+    let wanted: Vec<&PortForward> = whole
+        .filter_map(|(object, _)| match object {
+            Object::PortForward(forward) => Some(&**forward),
+            _ => None,
+        })
+        .collect();
+    let mut applied = forwards::apply(world, &wanted, options, reporter).into_iter();
+    let one = move |harm: Result<()>| {
+        harm.and_then(|()| {
+            let none = || Err(Error::failed("nothing came of it"));
+            applied.next().unwrap_or_else(none)
+        })
+    };
+    harm.into_iter().map(one)
+}
+
 fn apply_one(
     world: &World,
     object: &Object,
@@ -91,7 +127,9 @@ fn apply_one(
         Object::Snapshot(wanted) => snapshots::apply(world, wanted, options, reporter),
         Object::InstanceType(wanted) => instance_type::apply_type(world, wanted, options),
         Object::Image(wanted) => image::apply_image(world, wanted, options, reporter),
-        Object::PortForward(wanted) => forwards::apply(world, wanted, options, reporter),
+        Object::PortForward(wanted) => forwards::apply(world, &[wanted], options, reporter)
+            .pop()
+            .unwrap_or_else(|| Err(Error::failed("nothing came of it"))),
         Object::LoadBalancer(wanted) => balancers::apply(world, wanted, options, reporter),
         Object::Network(wanted) => networks::apply(world, wanted, options, reporter),
     }

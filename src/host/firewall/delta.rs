@@ -52,11 +52,14 @@ pub(super) fn delta(present: &Present, wanted: &BTreeSet<Rule>, goal: &Goal) -> 
 
 /// Returns the wanted rules with those that a bridge shares: they stay as long as somebody's forward to
 /// it stays.
-pub(super) fn with_shared(present: &Present, goal: &Goal) -> BTreeSet<Rule> {
+pub(super) fn with_shared(
+    present: &Present,
+    mut wanted: BTreeSet<Rule>,
+    owners: &BTreeSet<Uid>,
+) -> BTreeSet<Rule> {
     let others = present
         .rules()
-        .filter(|r| r.tag.owner().is_some_and(|uid| !goal.owners.contains(&uid)));
-    let mut wanted = goal.rules.clone();
+        .filter(|r| r.tag.owner().is_some_and(|uid| !owners.contains(&uid)));
     for rule in others {
         let Some(bridge) = &rule.output else { continue };
         match rule.chain {

@@ -8,7 +8,7 @@ use super::iptables::{Line, net, ports, protocol_named};
 use super::nftables::OWN;
 use super::ruleset::Ruleset;
 use super::tools::Tools;
-use super::words::words;
+use super::words::owned_words as words;
 
 /// A rule of somebody else that translates what comes to a port of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! How each forward fares, from one reading of the rules.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::api::Uid;
 use crate::net::forward::{Bridge, Endpoint, Mapping, Segment};
@@ -60,21 +60,45 @@ pub struct Observation {
 impl Observation {
     /// Returns what is missing of libvirt's own rules, one line for each bridge.
     pub fn libvirt_trouble(&self) -> Vec<String> {
-        let trouble = |state: &BridgeState| match &state.libvirt {
-            LibvirtHealth::Missing(what) => Some(format!(
-                "libvirt's own rules for {} are gone: {what}",
-                state.bridge
-            )),
-            _ => None,
-        };
-        self.bridges.iter().filter_map(trouble).collect()
+        libvirt_trouble(&self.bridges)
     }
+}
+
+/// As [`Observation::libvirt_trouble`].
+pub(super) fn libvirt_trouble(bridges: &[BridgeState]) -> Vec<String> {
+    let trouble = |state: &BridgeState| match &state.libvirt {
+        LibvirtHealth::Missing(what) => Some(format!(
+            "libvirt's own rules for {} are gone: {what}",
+            state.bridge
+        )),
+        _ => None,
+    };
+    bridges.iter().filter_map(trouble).collect()
 }
 
 /// Looks at forwards in a ruleset; `plan` is what would have to be done for them.
 pub(super) fn observe(ruleset: &Ruleset, mappings: &[Mapping], plan: &Plan) -> Observation {
     let indexes = Indexes::of(ruleset);
-    let forwards: Vec<ForwardState> = mappings.iter().map(|m| indexes.state(ruleset, m)).collect();
+    let mut places = BTreeMap::new();
+    let state = |mapping: &Mapping| {
+        let bridge = &mapping.segment().bridge;
+        let family = Family::of(mapping.guest());
+        let place = places
+            .entry((family, bridge.clone()))
+            .or_insert_with(|| Place::of(ruleset.half(family), bridge));
+        indexes.state(ruleset.half(family), family, place, mapping)
+    };
+    let forwards: Vec<ForwardState> = mappings.iter().map(state).collect();
+    Observation {
+        forwards,
+        strangers: indexes.strangers(mappings),
+        bridges: bridges(ruleset, mappings),
+        drift: plan.lines(),
+    }
+}
+
+/// Looks at the bridges of forwards.
+pub(super) fn bridges(ruleset: &Ruleset, mappings: &[Mapping]) -> Vec<BridgeState> {
     let mut bridges: Vec<BridgeState> = Vec::new();
     for mapping in mappings {
         let segment = mapping.segment();
@@ -82,12 +106,7 @@ pub(super) fn observe(ruleset: &Ruleset, mappings: &[Mapping], plan: &Plan) -> O
             bridges.push(bridge_state(ruleset, segment));
         }
     }
-    Observation {
-        forwards,
-        strangers: indexes.strangers(mappings),
-        bridges,
-        drift: plan.lines(),
-    }
+    bridges
 }
 
 /// Looks at one bridge.
@@ -134,11 +153,12 @@ impl<'a> Indexes<'a> {
         self.rules.get(&at)?.get(rule).copied()
     }
 
-    fn state(&self, ruleset: &Ruleset, mapping: &Mapping) -> ForwardState {
-        let family = Family::of(mapping.guest());
-        let half = ruleset.half(family);
-        let sum = |part, chains: &[Chain]| -> u64 {
-            let rules = rules_of(mapping, part);
+    fn state(&self, half: &Half, family: Family, place: &Place, mapping: &Mapping) -> ForwardState {
+        let (nat, accept) = (
+            rules_of(mapping, Part::Nat),
+            rules_of(mapping, Part::Accept),
+        );
+        let sum = |rules: &BTreeSet<Rule>, chains: &[Chain]| -> u64 {
             let rules = rules
                 .iter()
                 .filter(|r| chains.contains(&r.chain) && r.tag.owner().is_some());
@@ -151,18 +171,23 @@ impl<'a> Indexes<'a> {
             each.sum()
         };
         ForwardState {
-            health: self.health(half, family, mapping),
-            connections: sum(Part::Nat, &[Chain::Dnat, Chain::Out]),
-            packets: sum(Part::Accept, &[Chain::Fwd]),
+            connections: sum(&nat, &[Chain::Dnat, Chain::Out]),
+            packets: sum(&accept, &[Chain::Fwd]),
+            health: self.health(half, family, place, mapping, (&nat, &accept)),
         }
     }
 
-    fn health(&self, half: &Half, family: Family, mapping: &Mapping) -> Health {
-        let bridge = &mapping.segment().bridge;
-        let Some(home) = half.home(bridge) else {
+    fn health(
+        &self,
+        half: &Half,
+        family: Family,
+        place: &Place,
+        mapping: &Mapping,
+        (nat, accept): (&BTreeSet<Rule>, &BTreeSet<Rule>),
+    ) -> Health {
+        let Some(home) = place.home else {
             return Health::Missing("there is neither iptables nor nft".to_owned());
         };
-        let nat = rules_of(mapping, Part::Nat);
         let own = |r: &&Rule| matches!(r.verdict, Verdict::Dnat(..));
         if !nat
             .iter()
@@ -171,10 +196,9 @@ impl<'a> Indexes<'a> {
         {
             return self.elsewhere(family, home, mapping);
         }
-        let mut parts = vec![(home, Part::Nat)];
-        parts.extend(half.accepts(bridge).into_iter().map(|f| (f, Part::Accept)));
-        for (firewall, part) in parts {
-            let rules = rules_of(mapping, part);
+        let mut parts = vec![(home, nat)];
+        parts.extend(place.accepts.iter().map(|f| (*f, accept)));
+        for (firewall, rules) in parts {
             if let Some(lost) = rules
                 .iter()
                 .find(|r| self.get((family, firewall), r).is_none())
@@ -194,7 +218,7 @@ impl<'a> Indexes<'a> {
                 });
             }
         }
-        match kernel_trouble(mapping) {
+        match place.kernel_trouble(mapping) {
             Some(what) => Health::Stale(what),
             None => Health::Active,
         }
@@ -239,14 +263,34 @@ fn index(present: &Present) -> HashMap<&Rule, u64> {
         .collect()
 }
 
-fn kernel_trouble(mapping: &Mapping) -> Option<String> {
-    let bridge = &mapping.segment().bridge;
-    if !kernel::exists(bridge) {
-        return Some(format!("the network is not running: there is no {bridge}"));
+/// What all forwards to a bridge have in common.
+struct Place {
+    home: Option<Firewalls>,
+    accepts: BTreeSet<Firewalls>,
+    /// `None` while the bridge does not exist.
+    route_localnet: Option<bool>,
+    forwards_ipv4: bool,
+}
+
+impl Place {
+    fn of(half: &Half, bridge: &Bridge) -> Self {
+        Self {
+            home: half.home(bridge),
+            accepts: half.accepts(bridge),
+            route_localnet: kernel::route_localnet(bridge),
+            forwards_ipv4: kernel::forwards_ipv4(),
+        }
     }
-    if mapping.guest().is_ipv4() && !kernel::forwards_ipv4() {
-        return Some("the host forwards nothing: net.ipv4.ip_forward is 0".to_owned());
+
+    fn kernel_trouble(&self, mapping: &Mapping) -> Option<String> {
+        let bridge = &mapping.segment().bridge;
+        let Some(open) = self.route_localnet else {
+            return Some(format!("the network is not running: there is no {bridge}"));
+        };
+        if mapping.guest().is_ipv4() && !self.forwards_ipv4 {
+            return Some("the host forwards nothing: net.ipv4.ip_forward is 0".to_owned());
+        }
+        let closed = mapping.localhost() && !open;
+        closed.then(|| format!("route_localnet is off on {bridge}"))
     }
-    let closed = mapping.localhost() && kernel::route_localnet(bridge) == Some(false);
-    closed.then(|| format!("route_localnet is off on {bridge}"))
 }

@@ -1,5 +1,6 @@
 //! The rules in the language of iptables-save and iptables-restore.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use crate::net::forward::{Endpoint, protocol_name};
 use super::delta::{ChainDelta, Delta};
 use super::present::{Jump, Present, Seen};
 use super::rule::{Chain, Rule, Tag, Verdict};
-use super::words::words;
+use super::words::{owned_words, words};
 
 /// Comment of a jump in a table that was not there before us.
 const MADE_TABLE: &str = "kvmctl:table";
@@ -130,11 +131,11 @@ pub(super) fn render(rule: &Rule) -> String {
 }
 
 /// Reads a rule; `None` for one that we do not write.
-fn parse(chain: Chain, line: &[String]) -> Option<Rule> {
+fn parse(chain: Chain, line: &[Cow<'_, str>]) -> Option<Rule> {
     let tag = comment(line).and_then(Tag::parse)?;
     let mut rule = Rule::new(chain, tag, Verdict::Accept);
     let (mut protocol, mut target, mut to, mut not) = (None, None, None, false);
-    let mut rest = line.iter().map(String::as_str);
+    let mut rest = line.iter().map(Cow::as_ref);
     while let Some(option) = rest.next() {
         if option == "!" {
             not = true;
@@ -167,9 +168,9 @@ fn parse(chain: Chain, line: &[String]) -> Option<Rule> {
     Some(rule)
 }
 
-fn comment(line: &[String]) -> Option<&str> {
-    let at = line.iter().position(|w| w == "--comment")?;
-    line.get(at + 1).map(String::as_str)
+fn comment(line: &[impl AsRef<str>]) -> Option<&str> {
+    let at = line.iter().position(|w| w.as_ref() == "--comment")?;
+    line.get(at + 1).map(AsRef::as_ref)
 }
 
 /// Reads `10.0.0.0/24` or a bare address.
@@ -212,6 +213,7 @@ pub(super) fn read(text: &str) -> Saved {
         if let Some(name) = line.strip_prefix('*') {
             name.clone_into(&mut table);
             saved.tables.insert(table.clone());
+            counts.clear();
         } else if let Some(chain) = line.strip_prefix(':') {
             read_chain(&mut saved, &table, chain);
         } else if line.starts_with(['-', '[']) {
@@ -235,35 +237,27 @@ fn read_chain(saved: &mut Saved, table: &str, line: &str) {
     }
 }
 
-fn read_rule(
-    saved: &mut Saved,
-    table: &str,
-    line: &str,
-    counts: &mut BTreeMap<(String, String), u64>,
-) {
-    let mut words = words(line);
-    let packets = match words.first().and_then(|w| w.strip_prefix('[')) {
+fn read_rule(saved: &mut Saved, table: &str, line: &str, counts: &mut BTreeMap<String, u64>) {
+    let all = words(line);
+    let (packets, words) = match all.first().and_then(|w| w.strip_prefix('[')) {
         Some(counters) => {
             let number = counters.split(':').next().and_then(|n| n.parse().ok());
-            words.remove(0);
-            number.unwrap_or(0)
+            (number.unwrap_or(0), &all[1..])
         }
-        None => 0,
+        None => (0, &all[..]),
     };
-    if words.len() < 2 || words[0] != "-A" {
+    let [add, parent, words @ ..] = words else {
+        return;
+    };
+    if add != "-A" {
         return;
     }
-    let parent = words.remove(1);
-    words.remove(0);
-    let place_of = counts
-        .entry((table.to_owned(), parent.clone()))
-        .or_insert(0);
-    *place_of += 1;
-    let number = *place_of;
-    if let Some(chain) = Chain::named(&parent).filter(|c| place(*c).0 == table) {
+    let number = counts.get(parent.as_ref()).map_or(1, |before| before + 1);
+    counts.insert(parent.to_string(), number);
+    if let Some(chain) = Chain::named(parent).filter(|c| place(*c).0 == table) {
         let seen = Seen {
-            rule: parse(chain, &words),
-            tag: comment(&words).and_then(Tag::parse),
+            rule: parse(chain, words),
+            tag: comment(words).and_then(Tag::parse),
             place: number,
             packets,
         };
@@ -272,8 +266,8 @@ fn read_rule(
     }
     let line = Line {
         table: table.to_owned(),
-        chain: parent,
-        words,
+        chain: parent.to_string(),
+        words: words.iter().map(|w| w.to_string()).collect(),
     };
     match jump(&line, number) {
         Some((chain, jump)) => saved.present.jumps.entry(chain).or_default().push(jump),
@@ -289,7 +283,7 @@ fn jump(line: &Line, number: u64) -> Option<(Chain, Jump)> {
         // `-m comment` stands before it.
         bare.drain(at.saturating_sub(2)..(at + 2).min(bare.len()));
     }
-    let expected = words(&format!("{} -j {}", entry(chain), chain.name()));
+    let expected = owned_words(&format!("{} -j {}", entry(chain), chain.name()));
     let home = (line.table.as_str(), line.chain.as_str()) == place(chain);
     let jump = Jump {
         place: number,

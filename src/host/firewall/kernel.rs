@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::net::forward::{Bridge, Mapping};
 
@@ -59,29 +60,58 @@ pub(super) fn hairpins_off(mappings: &[Mapping]) -> Vec<PathBuf> {
     switches.into_iter().filter(off).collect()
 }
 
-/// Calls guests that the host has not heard of yet, so that it knows where they are.
-pub(super) fn meet_guests(mappings: &[Mapping]) {
+/// Guests that were called, and have a moment to answer.
+pub(super) struct Called {
+    guests: BTreeSet<(IpAddr, String)>,
+    until: Instant,
+}
+
+impl Called {
+    /// Waits until all have answered, or their time is over.
+    pub(super) fn wait(self) {
+        while !self.guests.is_empty() && Instant::now() < self.until {
+            let known = neighbours();
+            if self.guests.iter().all(|guest| known.contains_key(guest)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Calls guests that the host has not heard of yet, so that it knows where they are. Nobody is behind
+/// a bridge without ports.
+pub(super) fn call_guests(mappings: &[Mapping]) -> Called {
+    let mut called = Called {
+        guests: BTreeSet::new(),
+        until: Instant::now() + Duration::from_millis(50),
+    };
     if !bridge_calls_iptables() {
-        return;
+        return called;
     }
     let known = neighbours();
-    let unknown: BTreeSet<IpAddr> = mappings
-        .iter()
-        .map(|m| (m.guest(), m.segment().bridge.as_str().to_owned()))
-        .filter(|key| key.0.is_ipv4() && !known.contains_key(key))
-        .map(|key| key.0)
-        .collect();
+    let mut lit: BTreeMap<&Bridge, bool> = BTreeMap::new();
     let Ok(socket) = UdpSocket::bind(("0.0.0.0", 0)) else {
-        return;
+        return called;
     };
-    // Discard (RFC 863): what matters is that the kernel asks who has the address.
-    let called = unknown
-        .iter()
-        .filter(|g| socket.send_to(b"", (**g, 9)).is_ok())
-        .count();
-    if called > 0 {
-        std::thread::sleep(Duration::from_millis(50));
+    for mapping in mappings.iter().filter(|m| m.guest().is_ipv4()) {
+        let bridge = &mapping.segment().bridge;
+        let guest = (mapping.guest(), bridge.as_str().to_owned());
+        let has_ports = *lit.entry(bridge).or_insert_with(|| has_ports(bridge));
+        if !has_ports || known.contains_key(&guest) || called.guests.contains(&guest) {
+            continue;
+        }
+        // Discard (RFC 863): what matters is that the kernel asks who has the address.
+        if socket.send_to(b"", (guest.0, 9)).is_ok() {
+            called.guests.insert(guest);
+        }
     }
+    called
+}
+
+fn has_ports(bridge: &Bridge) -> bool {
+    let ports = std::fs::read_dir(format!("/sys/class/net/{bridge}/brif"));
+    ports.is_ok_and(|mut ports| ports.next().is_some())
 }
 
 /// Returns whether bridged packets go through iptables, too.

@@ -17,6 +17,7 @@ mod kernel;
 mod nftables;
 mod plan;
 mod present;
+mod reading;
 #[cfg(test)]
 mod roundtrip_tests;
 mod rule;
@@ -24,12 +25,12 @@ mod ruleset;
 pub(in crate::host) mod tools;
 mod words;
 
+use std::thread;
 use std::time::Duration;
 
-use super::command::HostError;
 use crate::error::{Error, Result};
 use crate::net::forward::{Mapping, Segment};
-use crate::store::Store;
+use crate::store::{FirewallLock, Store};
 
 pub use error::FirewallError;
 pub use foreign::Foreign;
@@ -42,7 +43,7 @@ pub use tools::Privilege;
 
 use plan::{Plan, plan};
 use rule::Family;
-use ruleset::{Firewalls, Half, Ruleset};
+use ruleset::{Firewalls, Ruleset};
 use tools::Tools;
 
 /// How long another run may take to write its rules.
@@ -64,8 +65,17 @@ pub struct Changes {
     pub changed: Vec<String>,
     /// What could not be mended here, one line each.
     pub warnings: Vec<String>,
-    /// How the forwards fare now.
-    pub observation: Observation,
+    /// What libvirt's own rules lack, one line for each bridge; a warning tells each, too.
+    pub libvirt: Vec<String>,
+}
+
+/// How things were, and what came of putting them right.
+#[derive(Debug)]
+pub struct Mended {
+    /// How the forwards fared before.
+    pub before: Observation,
+    /// What was done.
+    pub done: Result<Changes>,
 }
 
 impl Firewall {
@@ -81,16 +91,20 @@ impl Firewall {
     /// # Errors
     /// [`FirewallError::NotPermitted`], or what a tool said.
     pub fn observe(&self, mappings: &[Mapping]) -> Result<Observation, FirewallError> {
-        let ruleset = self.read()?;
-        let wanted = Wanted {
+        self.check(&Wanted {
             mappings: mappings.to_vec(),
             retired: Vec::new(),
-        };
-        Ok(health::observe(
-            &ruleset,
-            mappings,
-            &plan(&ruleset, &wanted),
-        ))
+        })
+    }
+
+    /// As [`Firewall::observe`], and tells what is off with what is to go, too.
+    ///
+    /// # Errors
+    /// As [`Firewall::observe`].
+    pub fn check(&self, wanted: &Wanted) -> Result<Observation, FirewallError> {
+        let ruleset = self.read()?;
+        let plan = plan(&ruleset, wanted);
+        Ok(health::observe(&ruleset, &wanted.mappings, &plan))
     }
 
     /// Looks at bridges; writes nothing.
@@ -120,105 +134,107 @@ impl Firewall {
     /// # Errors
     /// What `wanted` says; [`FirewallError`]; `Busy` when another run keeps the lock.
     pub fn assert(&self, store: &Store, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Changes> {
+        let (found, _lock) = self.look_locked(store, wanted)?;
+        self.settle(found)
+    }
+
+    /// As [`Firewall::assert`], and tells how things were before, from the same reading.
+    ///
+    /// # Errors
+    /// As [`Firewall::assert`], before anything is written.
+    pub fn mend(&self, store: &Store, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Mended> {
+        let (found, _lock) = self.look_locked(store, wanted)?;
+        Ok(Mended {
+            before: health::observe(&found.ruleset, &found.wanted.mappings, &found.plan),
+            done: self.settle(found),
+        })
+    }
+
+    /// Looks what is off; under the firewall's lock, if anything is.
+    fn look_locked<'s>(
+        &self,
+        store: &'s Store,
+        wanted: &dyn Fn() -> Result<Wanted>,
+    ) -> Result<(Look, Option<FirewallLock<'s>>)> {
         // Usually nobody else is there, and one reading does.
         let mut lock = store.lock_firewall(Duration::ZERO).ok();
         loop {
-            let (now, before) = (wanted()?, self.read()?);
-            let plan = plan(&before, &now);
-            if plan.is_empty() {
-                return Ok(report(&before, &now, &plan, Vec::new()));
-            }
-            if lock.is_some() {
-                return self.put_into_force(&before, &now, &plan);
+            let found = self.look(wanted)?;
+            if lock.is_some() || found.plan.is_empty() {
+                return Ok((found, lock));
             }
             lock = Some(store.lock_firewall(LOCK_WAIT)?);
         }
     }
 
-    fn put_into_force(&self, before: &Ruleset, wanted: &Wanted, plan: &Plan) -> Result<Changes> {
-        kernel::meet_guests(&wanted.mappings);
-        self.write(before, plan)?;
+    /// Reads the rules while `wanted` asks the daemon and the store.
+    fn look(&self, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Look> {
+        let (wanted, ruleset) = thread::scope(|scope| {
+            let reading = scope.spawn(|| self.read());
+            (wanted(), reading.join())
+        });
+        let wanted = wanted?;
+        let ruleset = ruleset.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let plan = plan(&ruleset, &wanted);
+        Ok(Look {
+            wanted,
+            ruleset,
+            plan,
+        })
+    }
+
+    fn settle(&self, found: Look) -> Result<Changes> {
+        let (wanted, plan) = (&found.wanted, &found.plan);
+        if plan.is_empty() {
+            return Ok(report(&found.ruleset, wanted, Vec::new()));
+        }
+        let called = kernel::call_guests(&wanted.mappings);
+        self.write(&found.ruleset, plan)?;
+        called.wait();
         for port in kernel::hairpins_off(&wanted.mappings) {
             // A guest that stops takes its port with it.
             let _ = self.tools.write(&port, "1");
         }
+        let ruleset = found.ruleset;
+        let (flushed, after) = thread::scope(|scope| {
+            let flushed = scope.spawn(|| conntrack::flush(self.tools, &plan.moved));
+            let after = self.read_back(ruleset, plan, wanted);
+            (flushed.join(), after)
+        });
+        let flushed = flushed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let mut warnings = Vec::new();
-        if let Err(why) = conntrack::flush(self.tools, &plan.moved) {
+        if let Err(why) = flushed {
             let why = Error::from(why);
             warnings.push(format!("connections that exist keep their old way: {why}"));
         }
-        let (after, left) = self.read_back(wanted)?;
-        let mut changes = report(&after, wanted, &left, warnings);
+        let mut changes = report(&after?, wanted, warnings);
         changes.changed = plan.lines();
         Ok(changes)
     }
 
     /// Reads what was written, and writes it again where another program came first.
-    fn read_back(&self, wanted: &Wanted) -> Result<(Ruleset, Plan), FirewallError> {
+    fn read_back(
+        &self,
+        mut ruleset: Ruleset,
+        written: &Plan,
+        wanted: &Wanted,
+    ) -> Result<Ruleset, FirewallError> {
+        self.read_again(&mut ruleset, written.deltas.keys())?;
         for again in (0..WRITES).rev() {
-            let after = self.read()?;
-            let mut left = plan(&after, wanted);
+            let mut left = plan(&ruleset, wanted);
             left.hairpin.clear();
             match left.lines().first() {
-                None => return Ok((after, left)),
-                Some(_) if again > 0 => self.write(&after, &left)?,
+                None => return Ok(ruleset),
+                Some(_) if again > 0 => {
+                    self.write(&ruleset, &left)?;
+                    self.read_again(&mut ruleset, left.deltas.keys())?;
+                }
                 Some(line) => {
                     return Err(FirewallError::NotInForce(format!("still to do: {line}")));
                 }
             }
         }
         Err(FirewallError::NotInForce("nothing was read".to_owned()))
-    }
-
-    fn read(&self) -> Result<Ruleset, FirewallError> {
-        // Each tool takes a few milliseconds to read what the other family does not have.
-        let (v4, v6) = std::thread::scope(|scope| {
-            let v6 = scope.spawn(|| self.half(Family::V6));
-            let v4 = self.half(Family::V4);
-            (v4, v6.join().unwrap_or_else(|_| Ok(Half::default())))
-        });
-        let ruleset = Ruleset { v4: v4?, v6: v6? };
-        if ruleset.v4.iptables.is_none() && ruleset.v4.nftables.is_none() {
-            return Err(FirewallError::NoTool);
-        }
-        Ok(ruleset)
-    }
-
-    fn half(&self, family: Family) -> Result<Half, FirewallError> {
-        let name = match family {
-            Family::V4 => "iptables-save",
-            Family::V6 => "ip6tables-save",
-        };
-        let saved = self.tools.run_if_there(name, "iptables", &["-c"], b"")?;
-        let saved = saved.map(|out| iptables::read(&String::from_utf8_lossy(&out.stdout)));
-        let ip = nftables::keyword(family);
-        let own = self.nft_table(ip, nftables::OWN)?;
-        let libvirt = self.nft_table(ip, nftables::LIBVIRT)?;
-        let listed = own.zip(libvirt).map(|(own, libvirt)| own + &libvirt);
-        Ok(Half {
-            iptables: saved,
-            nftables: listed.map(|text| nftables::read(&text, family)),
-        })
-    }
-
-    /// Lists one table, which is empty when it is not there; `None` where there is no nft.
-    ///
-    /// `nft list tables` would read all rules of all tables, those of iptables too.
-    fn nft_table(&self, ip: &str, table: &str) -> Result<Option<String>, FirewallError> {
-        match self.nft(&["-a", "list", "table", ip, table]) {
-            Err(FirewallError::Tool(HostError::Failed { stderr, .. }))
-                if stderr.contains("No such file or directory") =>
-            {
-                Ok(Some(String::new()))
-            }
-            listed => listed,
-        }
-    }
-
-    /// Runs nft and returns what it prints; `None` where there is no nft.
-    fn nft(&self, args: &[&str]) -> Result<Option<String>, FirewallError> {
-        let output = self.tools.run_if_there("nft", "nftables", args, b"")?;
-        Ok(output.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()))
     }
 
     fn write(&self, before: &Ruleset, plan: &Plan) -> Result<(), FirewallError> {
@@ -278,10 +294,17 @@ impl Firewall {
     }
 }
 
-/// Says how things are, and what is not in our hands.
-fn report(ruleset: &Ruleset, wanted: &Wanted, plan: &Plan, mut warnings: Vec<String>) -> Changes {
-    let observation = health::observe(ruleset, &wanted.mappings, plan);
-    for trouble in observation.libvirt_trouble() {
+/// What is wanted, what is there, and what must change.
+struct Look {
+    wanted: Wanted,
+    ruleset: Ruleset,
+    plan: Plan,
+}
+
+/// Says what is not in our hands.
+fn report(ruleset: &Ruleset, wanted: &Wanted, mut warnings: Vec<String>) -> Changes {
+    let libvirt = health::libvirt_trouble(&health::bridges(ruleset, &wanted.mappings));
+    for trouble in &libvirt {
         warnings.push(format!(
             "{trouble}; only this brings them back: {}",
             restart_command()
@@ -290,6 +313,6 @@ fn report(ruleset: &Ruleset, wanted: &Wanted, plan: &Plan, mut warnings: Vec<Str
     Changes {
         changed: Vec::new(),
         warnings,
-        observation,
+        libvirt,
     }
 }

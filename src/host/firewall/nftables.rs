@@ -10,7 +10,7 @@ use super::delta::{ChainDelta, Delta};
 use super::iptables::{endpoint, net, ports, protocol_named};
 use super::present::{Jump, Present, Seen};
 use super::rule::{Chain, Family, Rule, Tag, Verdict};
-use super::words::words;
+use super::words::owned_words as words;
 
 /// Our table.
 pub(super) const OWN: &str = "kvmctl";

@@ -103,8 +103,8 @@ pub(super) fn plan(ruleset: &Ruleset, wanted: &Wanted) -> Plan {
         let Some(present) = ruleset.half(family).present(firewall) else {
             continue;
         };
-        let goal = goal(ruleset, wanted, family, firewall);
-        let rules = with_shared(present, &goal);
+        let mut goal = goal(ruleset, wanted, family, firewall);
+        let rules = with_shared(present, std::mem::take(&mut goal.rules), &goal.owners);
         closed_after.extend(closed(rules.iter()));
         closed_before.extend(closed(present.rules()));
         moved(&mut plan.moved, present.rules(), &rules, &goal);

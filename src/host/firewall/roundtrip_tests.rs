@@ -119,7 +119,7 @@ proptest! {
         prop_assert_eq!(&read, &rules);
         prop_assert!(saved.others.is_empty());
         let goal = goal(&rules);
-        prop_assert!(delta(&saved.present, &with_shared(&saved.present, &goal), &goal).is_empty());
+        prop_assert!(delta(&saved.present, &with_shared(&saved.present, goal.rules.clone(), &goal.owners), &goal).is_empty());
     }
 
     #[test]
@@ -179,7 +179,11 @@ fn a_forward_goes_without_those_of_others() {
         owners: owners.iter().copied().collect(),
     };
     let one = retire(&[ours.owner()]);
-    let change = delta(&saved.present, &with_shared(&saved.present, &one), &one);
+    let change = delta(
+        &saved.present,
+        &with_shared(&saved.present, one.rules.clone(), &one.owners),
+        &one,
+    );
     let deleted: usize = change.values().map(|c| c.delete.len()).sum();
     assert_eq!(
         deleted,
@@ -188,6 +192,10 @@ fn a_forward_goes_without_those_of_others() {
     );
     assert!(!change.contains_key(&Chain::Raw));
     let all = retire(&[ours.owner(), other.owner()]);
-    let change = delta(&saved.present, &with_shared(&saved.present, &all), &all);
+    let change = delta(
+        &saved.present,
+        &with_shared(&saved.present, all.rules.clone(), &all.owners),
+        &all,
+    );
     assert!(Chain::ALL.iter().all(|chain| change[chain].drop));
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::api::{Name, Protocol, Uid};
-use crate::net::forward::{Bridge, Claim, Mapping};
+use crate::net::forward::{Bridge, Claim, LibvirtRules, Mapping};
 
 /// The chains that are ours, in the order in which a packet meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,13 +115,14 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Rule {
     pub(super) chain: Chain,
+    /// Here, because it is what tells most rules apart, and they are sorted.
+    pub(super) ports: Option<(Protocol, u16, u16)>,
     pub(super) tag: Tag,
     pub(super) input: Option<Bridge>,
     pub(super) output: Option<Bridge>,
     pub(super) source: Option<IpNet>,
     pub(super) destination: Option<IpNet>,
     pub(super) not_destination: Option<IpNet>,
-    pub(super) ports: Option<(Protocol, u16, u16)>,
     /// The connection's destination was translated.
     pub(super) translated: bool,
     /// The packet answers one.
@@ -217,15 +218,20 @@ fn nat(mapping: &Mapping) -> Vec<Rule> {
     rules
 }
 
-/// A guest of the same bridge would answer the sender directly, and 127.0.0.1 is nobody there.
+/// A guest of the same bridge would answer the sender directly, and 127.0.0.1 is nobody there. The
+/// guest of an isolated network knows no way to anybody but the host.
 fn masquerade(mapping: &Mapping) -> Vec<Rule> {
-    let hidden = |source: IpNet| Rule {
-        source: Some(source),
+    let hidden = |source: Option<IpNet>| Rule {
+        source,
         ..to_guest(mapping, Chain::Snat, Verdict::Masquerade)
     };
-    let mut rules = vec![hidden(mapping.segment().subnet.trunc())];
+    let neighbours = match mapping.segment().libvirt {
+        LibvirtRules::Isolated => None,
+        _ => Some(mapping.segment().subnet.trunc()),
+    };
+    let mut rules = vec![hidden(neighbours)];
     if mapping.localhost() {
-        rules.push(hidden(loopback()));
+        rules.push(hidden(Some(loopback())));
     }
     rules
 }

@@ -264,6 +264,13 @@ impl Ruleset {
         }
     }
 
+    pub(super) const fn half_mut(&mut self, family: Family) -> &mut Half {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+
     pub(super) fn of(&self, net: &IpNet) -> &Half {
         self.half(Family::of(net.addr()))
     }

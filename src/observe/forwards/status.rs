@@ -147,6 +147,8 @@ fn status(
         backend,
         connections: state.map(|s| s.connections),
         packets: state.map(|s| s.packets),
+        // The only address of a guest that is known before it boots.
+        ip_families: vec!["IPv4".to_owned()],
         observed_generation: match &wanted.origin {
             Origin::Alone(record) => Some(record.generation),
             Origin::Listed { .. } => None,

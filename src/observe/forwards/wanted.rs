@@ -151,13 +151,29 @@ impl World {
         Ok(wanted)
     }
 
-    /// Works out where one stand-alone forward would lead.
+    /// Returns whether there is any forward that rules could be wanted for.
     ///
     /// # Errors
     /// What the daemon or the store refuses.
-    pub fn lead(&self, record: ForwardRecord) -> Result<WantedForward> {
+    pub fn has_forwards(&self) -> Result<bool> {
+        let alone = !self.store_for_reading()?.all::<ForwardRecord>()?.is_empty();
+        Ok(alone || self.places()?.values().any(|place| !place.ports.is_empty()))
+    }
+
+    /// Works out where stand-alone forwards would lead.
+    ///
+    /// # Errors
+    /// What the daemon or the store refuses.
+    pub fn lead(&self, records: Vec<ForwardRecord>) -> Result<Vec<WantedForward>> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
         let (places, gone) = (self.places()?, self.deleted_instances()?);
-        self.alone(record, &places, &gone, &mut Lookup::default())
+        let mut lookup = Lookup::default();
+        let led = records
+            .into_iter()
+            .map(|record| self.alone(record, &places, &gone, &mut lookup));
+        led.collect()
     }
 
     /// Returns where every instance is, also of those that are being made.
@@ -357,7 +373,8 @@ pub(in crate::observe) fn segment_of(xml: &NetworkXml) -> Result<Segment, Astray
     let mode = xml.forward.as_ref();
     let libvirt = match mode.map(|f| f.mode.as_deref().unwrap_or("nat")) {
         Some("nat") => LibvirtRules::Nat,
-        None | Some("route") => LibvirtRules::Filter,
+        Some("route") => LibvirtRules::Filter,
+        None => LibvirtRules::Isolated,
         Some(_) => LibvirtRules::None,
     };
     Ok(Segment {
@@ -441,7 +458,7 @@ mod tests {
             ("<forward mode='nat'/>", LibvirtRules::Nat),
             ("<forward/>", LibvirtRules::Nat),
             ("<forward mode='route'/>", LibvirtRules::Filter),
-            ("", LibvirtRules::Filter),
+            ("", LibvirtRules::Isolated),
             ("<forward mode='open'/>", LibvirtRules::None),
         ] {
             let found = network(&format!("{forward}{bridge}{ip}")).unwrap();

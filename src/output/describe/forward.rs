@@ -21,6 +21,9 @@ pub(super) fn body(doc: &mut Doc, o: &PortForward) {
     doc.maybe("Message", status.message.as_ref());
     doc.maybe("Network", status.network.as_ref());
     doc.maybe("Carried by", status.backend.as_ref());
+    if let [only] = status.ip_families.as_slice() {
+        doc.field("IP families", format!("{only} only"));
+    }
     doc.maybe("Connections", status.connections);
     doc.maybe("Packets", status.packets);
 }

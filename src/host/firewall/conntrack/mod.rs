@@ -25,9 +25,13 @@ use message::{Entry, Reply};
 
 /// Deletes the entries that translations which moved leave behind.
 pub(super) fn flush(tools: Tools, moved: &[Moved]) -> Result<(), FirewallError> {
+    // Who calls by TCP where there was no forward has been told so, and asks anew by itself.
+    let leaves = |m: &&Moved| m.from.is_some() || m.claim.protocol == Protocol::Udp;
+    let moved: Vec<&Moved> = moved.iter().filter(leaves).collect();
     if moved.is_empty() {
         return Ok(());
     }
+    let moved = moved.as_slice();
     if tools.privilege == Privilege::Sudo {
         return by_tool(tools, moved);
     }
@@ -53,8 +57,8 @@ pub(super) fn flush(tools: Tools, moved: &[Moved]) -> Result<(), FirewallError> 
     Ok(())
 }
 
-fn families(moved: &[Moved]) -> Vec<Family> {
-    let of = |m: &Moved| m.from.or(m.claim.address).map(Family::of);
+fn families(moved: &[&Moved]) -> Vec<Family> {
+    let of = |m: &&Moved| m.from.or(m.claim.address).map(Family::of);
     let all = [Family::V4, Family::V6];
     all.into_iter()
         .filter(|family| moved.iter().any(|m| of(m).is_none_or(|f| f == *family)))
@@ -70,7 +74,7 @@ fn is_left_behind(entry: &Entry, moved: &Moved, local: &HashSet<IpAddr>) -> bool
     let to_host = || claim.address.is_some() || local.contains(&entry.address);
     match moved.from {
         Some(guest) => ours && entry.translated && entry.answers_from == guest,
-        // A client that asked before there was a forward. TCP asks anew by itself.
+        // A client that asked before there was a forward.
         None => ours && !entry.translated && entry.protocol == Protocol::Udp && to_host(),
     }
 }
@@ -155,7 +159,7 @@ fn local_addresses() -> HashSet<IpAddr> {
 }
 
 /// The tool deletes by the same marks; a status of 1 says that there was no such entry.
-fn by_tool(tools: Tools, moved: &[Moved]) -> Result<(), FirewallError> {
+fn by_tool(tools: Tools, moved: &[&Moved]) -> Result<(), FirewallError> {
     for one in moved {
         let Some(guest) = one.from else { continue };
         for port in one.claim.first..=one.claim.last {

@@ -1,0 +1,102 @@
+//! Everything about forwards that the kernel holds, read at one moment: each tool takes some
+//! milliseconds, most of them to start, so they run side by side.
+
+use std::thread;
+
+use super::super::command::HostError;
+use super::error::FirewallError;
+use super::iptables::Saved;
+use super::nftables::Listed;
+use super::rule::Family;
+use super::ruleset::{Firewalls, Half, Ruleset};
+use super::{Firewall, iptables, nftables};
+
+impl Firewall {
+    /// Reads both firewalls of both families.
+    pub(super) fn read(&self) -> Result<Ruleset, FirewallError> {
+        let ruleset = thread::scope(|scope| {
+            let v6 = scope.spawn(|| self.half(Family::V6));
+            let nftables = scope.spawn(|| self.nftables(Family::V4));
+            let iptables = self.iptables(Family::V4)?;
+            Ok::<_, FirewallError>(Ruleset {
+                v4: Half {
+                    iptables,
+                    nftables: joined(nftables)?,
+                },
+                v6: joined(v6)?,
+            })
+        })?;
+        if ruleset.v4.iptables.is_none() && ruleset.v4.nftables.is_none() {
+            return Err(FirewallError::NoTool);
+        }
+        Ok(ruleset)
+    }
+
+    /// Reads these firewalls again; the others are as they were.
+    pub(super) fn read_again<'a>(
+        &self,
+        ruleset: &mut Ruleset,
+        written: impl Iterator<Item = &'a (Family, Firewalls)>,
+    ) -> Result<(), FirewallError> {
+        for (family, firewall) in written {
+            let half = ruleset.half_mut(*family);
+            match firewall {
+                Firewalls::Iptables => half.iptables = self.iptables(*family)?,
+                Firewalls::Nftables => half.nftables = self.nftables(*family)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn half(&self, family: Family) -> Result<Half, FirewallError> {
+        Ok(Half {
+            iptables: self.iptables(family)?,
+            nftables: self.nftables(family)?,
+        })
+    }
+
+    fn iptables(&self, family: Family) -> Result<Option<Saved>, FirewallError> {
+        let name = match family {
+            Family::V4 => "iptables-save",
+            Family::V6 => "ip6tables-save",
+        };
+        let saved = self.tools.run_if_there(name, "iptables", &["-c"], b"")?;
+        Ok(saved.map(|out| iptables::read(&String::from_utf8_lossy(&out.stdout))))
+    }
+
+    fn nftables(&self, family: Family) -> Result<Option<Listed>, FirewallError> {
+        let ip = nftables::keyword(family);
+        let own = self.nft_table(ip, nftables::OWN)?;
+        let libvirt = self.nft_table(ip, nftables::LIBVIRT)?;
+        let listed = own.zip(libvirt).map(|(own, libvirt)| own + &libvirt);
+        Ok(listed.map(|text| nftables::read(&text, family)))
+    }
+
+    /// Lists one table, which is empty when it is not there; `None` where there is no nft.
+    ///
+    /// `nft list tables` would read all rules of all tables, those of iptables too.
+    fn nft_table(&self, ip: &str, table: &str) -> Result<Option<String>, FirewallError> {
+        match self.nft(&["-a", "list", "table", ip, table]) {
+            Err(FirewallError::Tool(HostError::Failed { stderr, .. }))
+                if stderr.contains("No such file or directory") =>
+            {
+                Ok(Some(String::new()))
+            }
+            listed => listed,
+        }
+    }
+
+    /// Runs nft and returns what it prints; `None` where there is no nft.
+    pub(super) fn nft(&self, args: &[&str]) -> Result<Option<String>, FirewallError> {
+        let output = self.tools.run_if_there("nft", "nftables", args, b"")?;
+        Ok(output.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()))
+    }
+}
+
+/// Waits for another reader; its panic is ours.
+fn joined<T>(
+    reader: thread::ScopedJoinHandle<'_, Result<T, FirewallError>>,
+) -> Result<T, FirewallError> {
+    let read = reader.join();
+    read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

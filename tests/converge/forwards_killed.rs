@@ -1,0 +1,212 @@
+//! Forwards that are killed at every call that makes something last, and many of one run.
+
+use std::collections::BTreeSet;
+
+use super::Place;
+use super::forwards::{alone, instance, manifest, phase, records, rules};
+use crate::support::{CommandOutput, Sweep};
+
+/// Runs a command that is killed at a call, or not.
+fn killed_at(place: &Place, call: &str, n: usize, args: &[&str]) -> (CommandOutput, bool) {
+    let run = place.tampered(call, &format!("signal=KILL:when={n}"), args);
+    let killed = place.strace_log().contains("killed by SIGKILL");
+    (run, killed)
+}
+
+#[test]
+fn a_creation_and_a_deletion_that_are_killed_at_any_call_converge() {
+    const NET: u8 = 37;
+    let _alone = alone();
+    let place = Place::new("pfcall", NET);
+    let (web, name) = (place.named("web"), place.named("f"));
+    instance(&place, &web, &[]);
+    let manifest = manifest(&place, &name, &web, 18037);
+    let apply = ["apply", "-f", manifest.as_str()];
+    let delete = ["delete", "forward", name.as_str(), "--ignore-not-found"];
+    place.run(&apply).ok();
+    let whole = rules(NET);
+    place.run(&delete).ok();
+    let is_whole = |when: &str| {
+        // Its identity is another one each time.
+        let dnat = |rules: &BTreeSet<String>| rules.iter().filter(|r| r.contains("DNAT")).count();
+        let now = rules(NET);
+        assert_eq!(
+            (now.len(), dnat(&now)),
+            (whole.len(), dnat(&whole)),
+            "{when}"
+        );
+        assert_eq!(
+            (records(&place), &*phase(&place, &name)),
+            (1, "Active"),
+            "{when}"
+        );
+        place.run(&["reconcile", "--check"]).ok();
+    };
+    let is_gone = |when: &str| assert_eq!((rules(NET).len(), records(&place)), (0, 0), "{when}");
+
+    let mut sweep = Sweep::new();
+    while let Some((call, n)) = sweep.place() {
+        let (run, killed) = killed_at(&place, call, n, &apply);
+        let when = format!("creation killed at {call} {n}");
+        if killed {
+            sweep.killed();
+        } else {
+            run.ok();
+            sweep.survived();
+        }
+        match sweep.kills() % 3 {
+            0 => drop(place.run(&apply).ok()),
+            1 => drop(place.run(&["reconcile"]).ok()),
+            _ => drop(place.run(&delete).ok()),
+        }
+        match records(&place) {
+            0 => is_gone(&when),
+            _ => is_whole(&when),
+        }
+        place.run(&delete).ok();
+        is_gone(&when);
+    }
+    assert!(sweep.kills() > 6, "the calls are gone: {}", sweep.kills());
+
+    let mut sweep = Sweep::new();
+    while let Some((call, n)) = sweep.place() {
+        place.run(&apply).ok();
+        let (run, killed) = killed_at(&place, call, n, &delete);
+        let when = format!("deletion killed at {call} {n}");
+        if killed {
+            sweep.killed();
+        } else {
+            run.ok();
+            sweep.survived();
+        }
+        let begun = records(&place) == 1 && phase(&place, &name) == "Terminating";
+        match sweep.kills() % 2 {
+            0 if begun => drop(place.run(&["reconcile"]).ok()),
+            _ => drop(place.run(&delete).ok()),
+        }
+        is_gone(&when);
+    }
+    assert!(sweep.kills() > 6, "the calls are gone: {}", sweep.kills());
+    place.delete(&web).ok();
+}
+
+/// Counts how often the last command wrote rules.
+fn writings(place: &Place) -> usize {
+    let log = place.strace_log();
+    let write = |line: &&str| line.contains("execve(\"") && line.contains("/iptables-restore\"");
+    log.lines().filter(write).count()
+}
+
+#[test]
+fn forwards_of_one_run_are_made_together_and_fail_alone() {
+    const NET: u8 = 38;
+    const MANY: u16 = 30;
+    let _alone = alone();
+    let place = Place::new("pfrun", NET);
+    let web = place.named("web");
+    instance(&place, &web, &["-p", "18038:80"]);
+    let before = rules(NET);
+    let document = |name: &str, host: u16| {
+        format!(
+            "---\napiVersion: kvmctl/v1\nkind: PortForward\nmetadata: {{name: {name}}}\n\
+             spec: {{instance: {web}, hostPort: {host}, guestPort: 80}}\n"
+        )
+    };
+    let names: Vec<String> = (0..MANY).map(|n| place.named(&format!("f{n}"))).collect();
+    let all = (18_300..)
+        .zip(&names)
+        .map(|(host, name)| document(name, host));
+    let all: String = all.collect();
+    let file = place.file("all.yaml", &all);
+    let traced = |args: &[&str]| place.tampered("execve", "delay_enter=1", args);
+    traced(&["apply", "-f", &file]).ok();
+    assert_eq!(writings(&place), 1, "{}", place.strace_log());
+    let made = rules(NET);
+    for (n, name) in names.iter().enumerate() {
+        let port = format!("--dport {} ", 18_300 + n);
+        assert!(made.iter().any(|r| r.contains(&port)), "{name}: {made:#?}");
+    }
+    let phases = ["get", "forwards", "-o", "jsonpath={.items[*].status.phase}"];
+    let told = place.run(&phases).ok();
+    assert_eq!(told.text().matches("Active").count(), usize::from(MANY) + 1);
+
+    traced(&["apply", "-f", &file]).ok().prints("unchanged");
+    assert_eq!(writings(&place), 0);
+    assert_eq!(rules(NET), made);
+
+    // One that cannot have its port fails with its own error, and the others are made.
+    let more = [
+        document(&place.named("good"), 18_340),
+        document(&place.named("bad"), 18_038),
+        document(&place.named("moved"), 18_341),
+        document(&names[0], 18_342),
+    ];
+    let more = place.file("more.yaml", &more.concat());
+    traced(&["apply", "-f", &more])
+        .says(&format!("taken by instance/{web}"))
+        .code(9);
+    assert_eq!(writings(&place), 1);
+    let now = rules(NET);
+    let has = |port: u16| now.iter().any(|r| r.contains(&format!("--dport {port} ")));
+    assert_eq!(
+        [18_300, 18_340, 18_341, 18_342].map(has),
+        [false, true, true, true]
+    );
+    assert_eq!(records(&place), usize::from(MANY) + 2);
+
+    traced(&["delete", "forwards", "--all", "--yes"]);
+    assert_eq!(writings(&place), 1);
+    assert_eq!((rules(NET), records(&place)), (before, 0));
+    place.delete(&web).ok();
+}
+
+/// A kill between the writing of all rules and the end leaves what the next run finishes.
+#[test]
+fn a_run_of_many_that_is_killed_anywhere_converges() {
+    const NET: u8 = 39;
+    let _alone = alone();
+    let place = Place::new("pfruns", NET);
+    let web = place.named("web");
+    instance(&place, &web, &[]);
+    let documents = (0..3).map(|n| {
+        format!(
+            "---\napiVersion: kvmctl/v1\nkind: PortForward\nmetadata: {{name: {}}}\n\
+             spec: {{instance: {web}, hostPort: {}, guestPort: 80}}\n",
+            place.named(&format!("f{n}")),
+            18_390 + n
+        )
+    });
+    let file = place.file("all.yaml", &documents.collect::<String>());
+    let (apply, delete) = (
+        ["apply", "-f", file.as_str()],
+        ["delete", "-f", file.as_str()],
+    );
+    for args in [&apply[..], &delete[..]] {
+        for n in 1.. {
+            if args[0] == "delete" {
+                place.run(&apply).ok();
+            }
+            let run = place.run_with(("KVMCTL_FAILPOINT", &n.to_string()), args);
+            if !super::place::was_killed(&run) {
+                assert!(n > 5, "the failpoints are gone");
+                break;
+            }
+            match n % 2 {
+                0 => drop(place.run(&["reconcile"]).ok()),
+                _ if args[0] == "apply" => drop(place.run(&apply).ok()),
+                _ => drop(place.run(&[args, &["--ignore-not-found"]].concat()).ok()),
+            }
+            let begun = ["get", "forwards", "-o", "jsonpath={.items[*].status.phase}"];
+            let phases = place.run(&begun).ok();
+            let phases: BTreeSet<&str> =
+                phases.text().split(' ').filter(|p| !p.is_empty()).collect();
+            let when = format!("{args:?} killed at boundary {n}: {phases:?}");
+            assert!(phases.iter().all(|p| *p == "Active"), "{when}");
+            place.run(&["reconcile", "--check"]).ok();
+            place.run(&["delete", "forwards", "--all", "--yes"]);
+            assert_eq!((rules(NET).len(), records(&place)), (0, 0), "{when}");
+        }
+        place.run(&["delete", "forwards", "--all", "--yes"]);
+    }
+    place.delete(&web).ok();
+}
