@@ -218,12 +218,13 @@ fn network(world: &World, name: &str) -> Result<Option<Error>> {
         Ok(_) => Ok(None),
         Err(e) if e.is_not_found() => {
             let known: Vec<String> = host.networks()?.into_iter().map(|n| n.name).collect();
-            Ok(Some(unknown(
-                "network",
-                name,
-                &known,
-                "kvmctl net list --all",
-            )))
+            let error = unknown("network", name, &known, "kvmctl net list --all");
+            Ok(Some(match name.split_once(':') {
+                Some(("bridge", bridge)) => error.hint(format!(
+                    "kvmctl net create NAME --mode bridge --bridge {bridge}, then --network NAME"
+                )),
+                _ => error,
+            }))
         }
         Err(e) => Err(e.into()),
     }

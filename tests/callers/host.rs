@@ -140,11 +140,16 @@ impl PrivateHost {
     /// Runs kvmctl on another machine: it shares the network with the host, and no file. There `home`
     /// is also what the user database has as root's, where ssh looks.
     pub(super) fn kvmctl_elsewhere(&self, home: &Path, args: &[&str]) -> Seen {
+        self.elsewhere(home, &self.argv(args))
+    }
+
+    /// Runs any program as [`PrivateHost::kvmctl_elsewhere`] runs kvmctl.
+    pub(super) fn elsewhere(&self, home: &Path, argv: &[&str]) -> Seen {
         let mut command = self.enter(&["--net"]);
         command
             .args(["unshare", "--mount", "--propagation", "private", "sh", "-c"])
             .args(["mount --bind \"$HOME\" /root && exec \"$@\"", "sh"])
-            .args(self.argv(args))
+            .args(argv)
             .env("HOME", home)
             .env("XDG_RUNTIME_DIR", home);
         see(command)

@@ -20,6 +20,14 @@ impl<'h> Elsewhere<'h> {
         self.host.kvmctl_elsewhere(self.home.path(), args)
     }
 
+    /// Runs a script in the client's home, which knows where kvmctl is.
+    fn bash(&self, script: &str) -> Seen {
+        let program = self.host.path("kvmctl").display().to_string();
+        let script = format!("cd; KVMCTL='{program}'; {script}");
+        self.host
+            .elsewhere(self.home.path(), &["bash", "-c", &script])
+    }
+
     fn import(&self, name: &str) {
         let folder = std::env::var("KVMCTL_TEST_IMAGES").unwrap();
         let file = format!("{folder}/{name}.qcow2");
@@ -82,6 +90,15 @@ fn a_remote_host_is_like_a_local_one() {
     let address = far.kvmctl(&["instances", "ip", "web"]).ok().out;
     let through = format!("target {} port 22", address.trim());
     assert!(sshd::log(&host).contains(&through), "{}", sshd::log(&host));
+    // The guest's own sshd speaks first, through a port of the client's machine.
+    let port_forward = far.bash(
+        "$KVMCTL port-forward instance/web 0:22 > forwarding & P=$!
+         for i in $(seq 100); do grep -q -- '-> 22' forwarding && break; sleep 0.2; done
+         PORT=$(sed -n 's/.*127.0.0.1:\\([0-9]*\\) -> 22/\\1/p' forwarding)
+         exec 3<> /dev/tcp/127.0.0.1/$PORT; timeout 60 head -c 8 <&3; echo
+         kill -INT $P; wait $P; echo rc=$?",
+    );
+    port_forward.ok().prints("SSH-2.0-").prints("rc=130");
     far.kvmctl(&["logs", "web"]).ok().prints("Linux version");
     far.kvmctl(&["logs", "web", "--qemu"])
         .code(1)

@@ -15,7 +15,7 @@ fn killed_at(place: &Place, call: &str, n: usize, args: &[&str]) -> (CommandOutp
 
 #[test]
 fn a_creation_and_a_deletion_that_are_killed_at_any_call_converge() {
-    const NET: u8 = 37;
+    const NET: u8 = 70;
     let _alone = alone();
     let place = Place::new("pfcall", NET);
     let (web, name) = (place.named("web"), place.named("f"));
@@ -99,7 +99,7 @@ fn writings(place: &Place) -> usize {
 
 #[test]
 fn forwards_of_one_run_are_made_together_and_fail_alone() {
-    const NET: u8 = 38;
+    const NET: u8 = 71;
     const MANY: u16 = 30;
     let _alone = alone();
     let place = Place::new("pfrun", NET);
@@ -163,7 +163,7 @@ fn forwards_of_one_run_are_made_together_and_fail_alone() {
 /// A kill between the writing of all rules and the end leaves what the next run finishes.
 #[test]
 fn a_run_of_many_that_is_killed_anywhere_converges() {
-    const NET: u8 = 39;
+    const NET: u8 = 72;
     let _alone = alone();
     let place = Place::new("pfruns", NET);
     let web = place.named("web");

@@ -1,5 +1,6 @@
 //! Interfaces that come and go, killed anywhere.
 
+use super::forwards::{alone, host, instance, rules};
 use super::place::was_killed;
 use super::{Place, Recovery};
 
@@ -83,4 +84,78 @@ fn an_attached_network_comes_and_goes_whole() {
     }
     place.delete(&name).ok();
     place.is_as(&empty, "after all");
+}
+
+#[test]
+fn a_network_goes_with_the_instances_that_use_it_only_where_that_is_said() {
+    const NET: u8 = 73;
+    let _alone = alone();
+    let place = Place::new("netgone", NET);
+    let (net, web, other) = (place.named("net"), place.named("web"), place.named("other"));
+    let create = ["net", "create", &net, "--cidr", "10.213.250.0/24"];
+    place.run(&create).ok();
+    instance(&place, &other, &["-p", "18073:80"]);
+    // The guest may boot meanwhile.
+    let traces = || {
+        let mut traces = place.traces();
+        traces.retain(|t| !t.starts_with("lease"));
+        traces
+    };
+    let others = (rules(NET), traces());
+    instance(&place, &web, &["--network", &net, "-p", "18074:80"]);
+    assert!(!rules(250).is_empty());
+    let user = format!("instance/{web}");
+    place
+        .run(&["net", "delete", &net])
+        .code(5)
+        .says(&user)
+        .says("--cascade");
+    // Nobody is there to be asked.
+    let asked = place.run(&["net", "delete", &net, "--cascade"]);
+    assert_ne!(asked.status, 0, "{asked}");
+    asked.says(&format!("This also deletes, with their disks: {user}"));
+    assert_eq!(place.domains().len(), 2);
+    place
+        .run(&["net", "delete", &net, "--cascade", "--yes"])
+        .ok()
+        .says(&user);
+    assert_eq!(place.domains(), [other.as_str()]);
+    let networks = place.virsh(&["net-list", "--all", "--name"]).ok().stdout;
+    assert!(!networks.contains(&net), "{networks}");
+    assert!(rules(250).is_empty());
+    // What uses another network stays.
+    assert_eq!((rules(NET), traces()), others);
+    place.delete(&other).ok();
+}
+
+#[test]
+fn a_network_that_comes_or_goes_brings_lost_rules_back() {
+    const NET: u8 = 74;
+    let _alone = alone();
+    let place = Place::new("netrules", NET);
+    let (web, other) = (place.named("web"), place.named("other"));
+    let plain = place.plain();
+    instance(&place, &web, &["-p", "18075:80"]);
+    instance(&place, &other, &["-p", "18076:80"]);
+    let whole = rules(NET);
+    let flush = || {
+        for chain in ["KVMCTL-DNAT", "KVMCTL-OUT"] {
+            host("iptables", &["-t", "nat", "-F", chain]);
+        }
+        assert_ne!(rules(NET), whole);
+    };
+    for verb in ["attach-network", "detach-network"] {
+        flush();
+        let done = place.run(&["instances", verb, &web, &plain]).ok();
+        done.says(&format!("forward/{other}-18076"));
+        assert_eq!(rules(NET), whole, "{verb}");
+    }
+    flush();
+    place
+        .run(&["net", "create", &place.named("new"), "--mode", "isolated"])
+        .ok();
+    assert_eq!(rules(NET), whole, "net create");
+    place.run(&["net", "delete", &place.named("new")]).ok();
+    place.delete(&web).ok();
+    place.delete(&other).ok();
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kvmctl::api::Uid;
@@ -313,4 +314,44 @@ fn rules_of_others_are_seen_and_left() {
     assert_eq!(sh("iptables-save | grep -c kvmctl: || true").trim(), "0");
     sh("nft delete table ip other; iptables -t nat -D PREROUTING 1
         iptables -F FORWARD; iptables -F KVMCTL-FWD; iptables -X KVMCTL-FWD");
+}
+
+/// Between the reading and the writing of rules another program may put its own in their place.
+#[test]
+fn who_writes_rules_at_the_same_time_loses_none() {
+    let rig = Rig::new(Backend::Iptables);
+    let wanted = [rig.mapping(Uid::random(), "8080:80", true)];
+    let done = AtomicBool::new(false);
+    let inserted = std::thread::scope(|scope| {
+        let stranger = scope.spawn(|| {
+            let mut inserted = 0;
+            while !done.load(Ordering::Relaxed) {
+                inserted += 1;
+                let rule = format!("-m comment --comment stranger-{inserted} ");
+                sh(&format!("iptables -w 5 -I FORWARD 1 {rule}"));
+            }
+            inserted
+        });
+        for _ in 0..15 {
+            // One that is always overtaken says so.
+            let _ = rig.try_assert(&wanted);
+        }
+        done.store(true, Ordering::Relaxed);
+        stranger.join().unwrap()
+    });
+    let rules = sh("iptables -S FORWARD");
+    assert_eq!(rules.matches("stranger-").count(), inserted, "{rules}");
+    assert!(inserted > 5, "{inserted}");
+    rig.assert(&wanted, &[]);
+    let rules = sh("iptables -S FORWARD");
+    assert_eq!(rules.matches("-j KVMCTL-FWD").count(), 1, "{rules}");
+    assert!(
+        rules.lines().nth(1).unwrap().contains("KVMCTL-FWD"),
+        "{rules}"
+    );
+    sh("iptables -S FORWARD | sed -n 's/^-A \\(.*stranger.*\\)/iptables -D \\1/p' | sh");
+    assert_eq!(
+        ask_one(Some("out"), "203.0.113.1:8080"),
+        Answer::from("web")
+    );
 }

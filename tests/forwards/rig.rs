@@ -189,6 +189,15 @@ impl Rig {
             .unwrap()
     }
 
+    /// As [`Rig::assert`], where it may fail.
+    pub(super) fn try_assert(&self, mappings: &[Mapping]) -> kvmctl::error::Result<Changes> {
+        let wanted = Wanted {
+            mappings: mappings.to_vec(),
+            retired: Vec::new(),
+        };
+        Firewall::new(Privilege::Own).assert(&self.store, &|| Ok(wanted.clone()))
+    }
+
     /// Looks at forwards.
     #[track_caller]
     pub(super) fn observe(&self, mappings: &[Mapping]) -> Observation {

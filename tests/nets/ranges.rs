@@ -140,3 +140,22 @@ fn a_change_keeps_what_was_written_by_hand() {
         .prints("blue");
     rig.delete(&["blue"]);
 }
+
+#[test]
+fn an_edit_changes_a_network_that_runs_or_says_why_not() {
+    let rig = Rig::new();
+    rig.run(&["net", "create", "blue", "--cidr", "10.72.8.0/24"])
+        .ok();
+    let edit = |editor: &str| rig.run_with(("EDITOR", editor), &["edit", "network", "blue"]);
+    edit("true").ok().says("Edit cancelled, no changes made.");
+    edit("sed -i s/10.72.8.0/10.72.9.0/")
+        .code(5)
+        .says("spec.cidr: field is immutable");
+    assert_eq!(rig.field("blue", ".status.cidr"), "10.72.8.0/24");
+    edit("sed -i '/^spec:/a\\ \\ mtu: 1380'")
+        .ok()
+        .prints("network/blue");
+    let xml = sh("virsh -q net-dumpxml blue; virsh -q net-dumpxml --inactive blue");
+    assert_eq!(xml.matches("<mtu size='1380'/>").count(), 2, "{xml}");
+    rig.delete(&["blue"]);
+}

@@ -1,6 +1,7 @@
 //! The binary on a private daemon: what one command does, the next one sees.
 
 pub(crate) mod daemon;
+mod networks;
 
 use daemon::Daemon;
 

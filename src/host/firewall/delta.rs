@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::Uid;
 
-use super::present::{Present, Seen};
+use super::present::{Jump, Present, Seen};
 use super::rule::{Chain, Part, Rule, Tag, shared_rules};
 
 /// What one firewall of one family should hold.
@@ -24,7 +24,7 @@ pub(super) struct ChainDelta {
     pub(super) delete: Vec<u64>,
     pub(super) add: Vec<Rule>,
     /// Jumps to delete.
-    pub(super) unjump: Vec<u64>,
+    pub(super) unjump: Vec<Jump>,
     pub(super) jump: bool,
     /// The chain goes, and what is left in it.
     pub(super) drop: bool,
@@ -90,7 +90,7 @@ fn of_chain(present: &Present, chain: Chain, wanted: &BTreeSet<&Rule>, goal: &Go
         .collect();
     let exists = present.chains.contains_key(&chain);
     let jumps = present.jumps.get(&chain).map_or(&[][..], Vec::as_slice);
-    let all_jumps = || jumps.iter().map(|jump| jump.place).collect();
+    let all_jumps = || jumps.to_vec();
     if stays == 0 && add.is_empty() {
         return ChainDelta {
             unjump: all_jumps(),

@@ -237,8 +237,8 @@ fn read_chain(saved: &mut Saved, table: &str, line: &str) {
     }
 }
 
-fn read_rule(saved: &mut Saved, table: &str, line: &str, counts: &mut BTreeMap<String, u64>) {
-    let all = words(line);
+fn read_rule(saved: &mut Saved, table: &str, text: &str, counts: &mut BTreeMap<String, u64>) {
+    let all = words(text);
     let (packets, words) = match all.first().and_then(|w| w.strip_prefix('[')) {
         Some(counters) => {
             let number = counters.split(':').next().and_then(|n| n.parse().ok());
@@ -269,13 +269,14 @@ fn read_rule(saved: &mut Saved, table: &str, line: &str, counts: &mut BTreeMap<S
         chain: parent.to_string(),
         words: words.iter().map(|w| w.to_string()).collect(),
     };
-    match jump(&line, number) {
+    let text = text.split_once("-A ").map_or(text, |(_, rule)| rule);
+    match jump(&line, number, text) {
         Some((chain, jump)) => saved.present.jumps.entry(chain).or_default().push(jump),
         None => saved.others.push(line),
     }
 }
 
-fn jump(line: &Line, number: u64) -> Option<(Chain, Jump)> {
+fn jump(line: &Line, number: u64, text: &str) -> Option<(Chain, Jump)> {
     let chain = Chain::named(line.value("-j")?)?;
     let made_table = comment(&line.words) == Some(MADE_TABLE);
     let mut bare = line.words.clone();
@@ -287,6 +288,7 @@ fn jump(line: &Line, number: u64) -> Option<(Chain, Jump)> {
     let home = (line.table.as_str(), line.chain.as_str()) == place(chain);
     let jump = Jump {
         place: number,
+        text: text.to_owned(),
         first: number == 1,
         right: home && bare == expected,
         made_table,
@@ -322,15 +324,15 @@ fn write_chain(text: &mut String, chain: Chain, change: &ChainDelta, new_table: 
     if change.make {
         line(format_args!(":{name} - [0:0]"));
     }
-    // From the end, so that the numbers that follow still hold.
-    for number in change.unjump.iter().rev() {
-        line(format_args!("-D {parent} {number}"));
+    for jump in &change.unjump {
+        line(format_args!("-D {}", jump.text));
     }
     if change.drop {
         line(format_args!("-F {name}"));
         line(format_args!("-X {name}"));
         return;
     }
+    // From the end, so that the numbers that follow still hold.
     for number in change.delete.iter().rev() {
         line(format_args!("-D {name} {number}"));
     }

@@ -189,50 +189,44 @@ impl Firewall {
             return Ok(report(&found.ruleset, wanted, Vec::new()));
         }
         let called = kernel::call_guests(&wanted.mappings);
-        self.write(&found.ruleset, plan)?;
+        let after = self.write_until_right(found.ruleset, plan, wanted)?;
         called.wait();
         for port in kernel::hairpins_off(&wanted.mappings) {
             // A guest that stops takes its port with it.
             let _ = self.tools.write(&port, "1");
         }
-        let ruleset = found.ruleset;
-        let (flushed, after) = thread::scope(|scope| {
-            let flushed = scope.spawn(|| conntrack::flush(self.tools, &plan.moved));
-            let after = self.read_back(ruleset, plan, wanted);
-            (flushed.join(), after)
-        });
-        let flushed = flushed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let mut warnings = Vec::new();
-        if let Err(why) = flushed {
+        if let Err(why) = conntrack::flush(self.tools, &plan.moved) {
             let why = Error::from(why);
             warnings.push(format!("connections that exist keep their old way: {why}"));
         }
-        let mut changes = report(&after?, wanted, warnings);
+        let mut changes = report(&after, wanted, warnings);
         changes.changed = plan.lines();
         Ok(changes)
     }
 
-    /// Reads what was written, and writes it again where another program came first.
-    fn read_back(
+    /// Writes, reads what was written, and writes it again where another program came first.
+    fn write_until_right(
         &self,
         mut ruleset: Ruleset,
-        written: &Plan,
+        first: &Plan,
         wanted: &Wanted,
     ) -> Result<Ruleset, FirewallError> {
-        self.read_again(&mut ruleset, written.deltas.keys())?;
+        let mut written = self.write(&ruleset, first);
+        self.read_again(&mut ruleset, first.deltas.keys())?;
         for again in (0..WRITES).rev() {
             let mut left = plan(&ruleset, wanted);
             left.hairpin.clear();
-            match left.lines().first() {
-                None => return Ok(ruleset),
-                Some(_) if again > 0 => {
-                    self.write(&ruleset, &left)?;
-                    self.read_again(&mut ruleset, left.deltas.keys())?;
-                }
-                Some(line) => {
+            match (written, left.lines().first()) {
+                (_, None) => return Ok(ruleset),
+                (Ok(()) | Err(FirewallError::Tool(_)), Some(_)) if again > 0 => {}
+                (Err(error), _) => return Err(error),
+                (Ok(()), Some(line)) => {
                     return Err(FirewallError::NotInForce(format!("still to do: {line}")));
                 }
             }
+            written = self.write(&ruleset, &left);
+            self.read_again(&mut ruleset, left.deltas.keys())?;
         }
         Err(FirewallError::NotInForce("nothing was read".to_owned()))
     }

@@ -275,6 +275,7 @@ fn jump(
     let (home, base, _) = place(chain);
     let jump = Jump {
         place: handle,
+        text: String::new(),
         first,
         right: (table, parent) == (home, base) && bare == expected,
         made_table: false,
@@ -319,7 +320,7 @@ fn write_chain(text: &mut String, chain: Chain, change: &ChainDelta, family: Fam
     if change.make {
         line(format_args!("add chain {ip} {table} {name}"));
     }
-    for handle in &change.unjump {
+    for Jump { place: handle, .. } in &change.unjump {
         line(format_args!(
             "delete rule {ip} {table} {parent} handle {handle}"
         ));

@@ -21,6 +21,10 @@ pub(super) struct Seen {
 pub(super) struct Jump {
     /// As [`Seen::place`], in the chain that it stands in.
     pub(super) place: u64,
+    /// The chain that it stands in and the rule, as iptables-save writes it: by the time that it is
+    /// deleted another program may have put a rule of its own in its place. A handle of nftables is
+    /// never given twice.
+    pub(super) text: String,
     /// Whether nothing stands before it.
     pub(super) first: bool,
     /// Whether it jumps for the packets that it should jump for.
