@@ -249,9 +249,13 @@ impl Network {
     /// Costs half a second on a network that is up: libvirt puts its firewall rules up again.
     ///
     /// # Errors
-    /// Exists, where address, name or hardware address has an entry.
+    /// Exists, where address or hardware address has an entry. A name that another entry has, as that
+    /// of a domain that was renamed since, is left out: only the address matters.
     pub fn add_host(&self, mac: &str, ip: Ipv4Addr, name: &str) -> Result<(), LibvirtError> {
-        let entry = DhcpHostXml::new(mac, IpAddr::V4(ip), Some(name));
+        let named_so = |h: &DhcpHostXml| h.name.as_deref() == Some(name);
+        let free = self.where_host(|h| !named_so(h) || has_mac(h, mac))?;
+        let name = (free == self.all_places()?).then_some(name);
+        let entry = DhcpHostXml::new(mac, IpAddr::V4(ip), name);
         let lacking = self.where_host(|h| !has_mac(h, mac) || h.ip != entry.ip)?;
         let flags = if lacking == 0 { CONFIG } else { lacking };
         self.update(

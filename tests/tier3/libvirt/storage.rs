@@ -112,6 +112,11 @@ fn reservations_converge_from_either_half() {
     ] {
         assert_eq!(cause(net.add_host(mac, ip(last), name)), Cause::Exists);
     }
+    // A name is for people, and one of two goes without.
+    let namesake = "52:54:00:00:ab:04";
+    net.add_host(namesake, ip(23), "one").unwrap();
+    assert_eq!(count(), (3, 3));
+    net.remove_host(namesake).unwrap();
     assert_eq!(daemon.leases(&net.name).unwrap(), []);
 
     halve("--live");
