@@ -141,7 +141,9 @@ impl Place {
         let mut all = vec!["-f", "-qq", "-o", &log, "-e", &trace, "-e", &inject];
         all.push(env!("CARGO_BIN_EXE_kvmctl"));
         all.extend(args);
-        self.env.run("strace", &all)
+        let mut command = self.env.command("strace", &all);
+        let output = command.env("KVMCTL_ONE_THREAD", "1").output().unwrap();
+        CommandOutput::new("strace", &all, &output)
     }
 
     /// Returns what strace wrote last.

@@ -2,7 +2,8 @@
 
 /// The calls, each swept by itself: strace counts every call by its own number, so one `when=N` for
 /// all of them together ends a run at the first one to get there, and most are never the one. It
-/// counts every thread by itself, too; the N-th of whichever thread comes first is the one.
+/// counts every thread by itself, too, so that runs are on one thread (`KVMCTL_ONE_THREAD`): the
+/// N-th call of a thread that is never the first would never be the one.
 const LASTING: [&str; 7] = [
     "fsync",
     "fdatasync",
