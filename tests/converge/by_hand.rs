@@ -148,9 +148,52 @@ fn a_mark_taken_away_by_hand_is_given_back_with_all_that_is_known() {
     for config in ["--config", "--live"] {
         place.virsh(&[&metadata[..], &[config]].concat()).ok();
     }
+    let listed = || {
+        let list = place.run(&["get", "instances", "-o", "name"]).ok();
+        list.stdout.contains(&name)
+    };
+    assert!(!listed(), "it is nobody's");
+    place
+        .run(&["get", "instances", "--all"])
+        .ok()
+        .prints("<unmanaged>");
     place.delete(&name).code(5).says("kvmctl adopt");
     place.run(&["adopt", "instance", &name]).ok();
+    assert!(listed());
     assert_eq!(place.field(&name, ".spec.image"), "tiny");
     place.delete(&name).ok();
     place.is_as(&before, "after the deletion");
+}
+
+/// A change was cut off, and then the domain was renamed: it is finished under the name that it has.
+#[test]
+fn a_change_that_was_cut_off_is_finished_under_the_new_name() {
+    let place = Place::new("moved", 41);
+    let before = place.traces();
+    for reconciles in [true, false] {
+        let (old, new) = (place.named("old"), place.named("new"));
+        place
+            .run(&["apply", "-f", &place.manifest(&old, ""), "--wait=false"])
+            .ok();
+        place.virsh(&["destroy", &old]).ok();
+        let change = ["label", "instance", &old, "round=two"];
+        let cut = place.run_with(("KVMCTL_FAILPOINT", "1"), &change);
+        assert!(super::place::was_killed(&cut), "{cut}");
+        place.virsh(&["domrename", &old, &new]).ok();
+        match reconciles {
+            true => place.run(&["reconcile"]).ok(),
+            false => place.run(&["label", "instance", &new, "round=two"]).ok(),
+        };
+        assert_eq!(place.field(&new, ".metadata.labels.round"), "two");
+        assert_eq!(place.field(&new, ".status.reason"), "");
+        place.run(&["get", "instance", &old]).code(4);
+        // The old name is free, and leads to nothing of the new one's.
+        place
+            .run(&["apply", "-f", &place.manifest(&old, ""), "--wait=false"])
+            .ok()
+            .prints("created");
+        place.delete(&old).ok();
+        place.delete(&new).ok();
+        place.is_as(&before, "after the deletion");
+    }
 }

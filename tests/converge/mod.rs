@@ -16,6 +16,7 @@ mod networks;
 mod place;
 mod rebuild;
 mod snapshots;
+mod stack;
 mod volumes;
 
 use place::{Place, Recovery};

@@ -12,5 +12,6 @@ mod cycle;
 mod matrix;
 mod net;
 mod probe;
+mod restart;
 mod rig;
 mod table;

@@ -41,7 +41,11 @@ fn a_failing_module_is_named_at_once() {
 fn without_an_agent_a_guest_is_ready_and_reached_all_the_same() {
     let env = guest_env();
     let user_data = "#!/bin/sh\necho \"shell script with $1\" > /root/from-script\n";
-    let more = json!({"userData": user_data, "run": ["echo ours > /root/from-run"]});
+    let more = json!({
+        "userData": user_data,
+        "run": ["echo ours > /root/from-run"],
+        "env": [{"name": "GREETING", "value": "it's \"$HOME\" "}],
+    });
     let manifest = instance("agentless", "debian-12-noagent", &more);
     apply(&env, &manifest, &["--wait", "--timeout", BOOT]).ok();
     let identity = Identity::of(&env, "agentless");
@@ -60,6 +64,15 @@ fn without_an_agent_a_guest_is_ready_and_reached_all_the_same() {
         .code(9);
     env.kvmctl(["exec", "agentless", "--", "sh", "-c", "exit 255"])
         .code(255);
+    // A command has no login shell, and the environment all the same.
+    env.kvmctl([
+        "ssh",
+        "agentless",
+        "--",
+        "printf '[%s]' \"$GREETING\"; exit 4",
+    ])
+    .code(4)
+    .prints("[it's \"$HOME\" ]");
     files_go_both_ways_by_ssh(&env);
     another_host_key_is_refused(&env);
     env.kvmctl(["delete", "instance", "agentless", "--force"])
@@ -97,9 +110,15 @@ fn another_host_key_is_refused(env: &Env) {
         env.kvmctl(command)
             .code(5)
             .says("shows another SSH host key")
-            .says("hint: kvmctl console agentless");
+            .says("hint: kvmctl console agentless")
+            .says("kvmctl ssh agentless --accept-new-host-key");
     }
     assert!(!env.path("stolen").exists());
+    let accept = ["ssh", "agentless", "--accept-new-host-key", "--", "true"];
+    env.kvmctl(accept)
+        .ok()
+        .says("trusts the host key ssh-ed25519");
+    env.kvmctl(["exec", "agentless", "--", "true"]).ok();
 }
 
 #[test]

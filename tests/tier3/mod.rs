@@ -23,4 +23,5 @@ mod secrets;
 mod served;
 mod snapshots;
 mod states;
+mod verbs;
 mod volumes;
