@@ -11,6 +11,7 @@ mod delete;
 mod faults;
 mod forwards;
 mod forwards_killed;
+mod live_snapshots;
 mod many;
 mod networks;
 mod place;

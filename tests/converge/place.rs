@@ -303,6 +303,7 @@ impl Place {
                 &domain,
                 "--managed-save",
                 "--snapshots-metadata",
+                "--checkpoints-metadata",
                 "--nvram",
             ]);
         }
