@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::host::nginx::Nginx;
 use crate::observe::World;
 use crate::observe::forwards::Place;
-use crate::store::{BalancerRecord, Reach, TargetName};
+use crate::store::{BalancerRecord, InstanceRecord, Reach, TargetName};
 
 /// A balancer as it ought to be.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct WantedBalancer {
 pub struct Whereabouts {
     places: BTreeMap<Uid, Place>,
     gone: BTreeSet<Uid>,
+    /// Those of this store; a selector finds no colleague's, of whom nothing is known here.
+    ours: BTreeSet<String>,
     /// Targets are reached through ports of the loopback.
     loopback: bool,
     ipv6: bool,
@@ -79,6 +81,11 @@ impl World {
         Ok(Whereabouts {
             places: self.places()?,
             gone: self.deleted_instances()?,
+            ours: self
+                .store_for_reading()?
+                .keys::<InstanceRecord>()?
+                .into_iter()
+                .collect(),
             loopback: self.host()?.is_session(),
             ipv6: TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok(),
         })
@@ -189,10 +196,8 @@ impl Whereabouts {
             let mut wanted = selector.match_labels.iter();
             wanted.all(|(key, value)| place.labels.get(key) == Some(value))
         };
-        let living = self
-            .places
-            .iter()
-            .filter(|(uid, _)| !self.gone.contains(uid));
+        let stays = |uid: &Uid| !self.gone.contains(uid) && self.ours.contains(&uid.to_string());
+        let living = self.places.iter().filter(move |(uid, _)| stays(uid));
         living
             .map(|(_, place)| place)
             .filter(has)
