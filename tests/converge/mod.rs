@@ -4,6 +4,7 @@
 //! Each test has a pool, networks and a store of its own on the private host, and guests that need
 //! not boot.
 
+mod balancers;
 mod by_hand;
 mod change;
 mod create;

@@ -146,6 +146,16 @@ impl Place {
         CommandOutput::new("strace", &all, &output)
     }
 
+    /// As [`Self::tampered`], for a run that leaves a program behind: what it starts is let alone.
+    pub(crate) fn tampered_alone(&self, calls: &str, what: &str, args: &[&str]) -> CommandOutput {
+        let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{what}"));
+        let log = self.env.path("strace.log").display().to_string();
+        let mut all = vec!["-qq", "-o", &log, "-e", &trace, "-e", &inject];
+        all.push(env!("CARGO_BIN_EXE_kvmctl"));
+        all.extend(args);
+        self.env.run("strace", &all)
+    }
+
     /// Returns what strace wrote last.
     pub(crate) fn strace_log(&self) -> String {
         fs::read_to_string(self.env.path("strace.log")).unwrap_or_default()
