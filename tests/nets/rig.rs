@@ -42,9 +42,7 @@ impl Rig {
         let mut all = vec!["-f", "-qq", "-o", &log, "-e", &trace, "-e", &inject];
         all.push(env!("CARGO_BIN_EXE_kvmctl"));
         all.extend(args);
-        let mut command = self.env.command("strace", &all);
-        let output = command.env("KVMCTL_ONE_THREAD", "1").output().unwrap();
-        let output = CommandOutput::new("strace", &all, &output);
+        let output = self.env.run("strace", &all);
         let told = std::fs::read_to_string(&log).unwrap_or_default();
         (output, told.contains("killed by SIGKILL"))
     }
