@@ -274,6 +274,62 @@ fn a_making_that_was_killed_leaves_the_guest_as_it_was() {
 }
 
 #[test]
+fn a_deletion_from_a_chain_that_was_killed_keeps_every_other() {
+    let mut guest = Guest::start("lift", 53);
+    guest.writes(1, 0, 4 * MIB);
+    let before = guest.model.clone();
+    guest.snapshot("s0", &[]).ok();
+    guest.writes(2, MIB, MIB);
+    guest.snapshot("s1", &["--base", "s0"]).ok();
+    guest.writes(3, 2 * MIB, MIB);
+    guest.snapshot("s2", &["--base", "s1"]).ok();
+    let after = guest.model.clone();
+    for n in 1.. {
+        let (number, delete) = (n.to_string(), ["snapshots", "delete", "s1"]);
+        let run = guest.place.run_with(("KVMCTL_FAILPOINT", &number), &delete);
+        if !was_killed(&run) {
+            run.ok();
+            assert!(n > 2, "the failpoints are gone");
+            break;
+        }
+        let when = format!("killed at boundary {n}");
+        guest.holds("s0", &before, &when);
+        guest.holds("s2", &after, &when);
+        if guest.run(&["get", "snapshot", "s1"]).status != 0 {
+            break;
+        }
+    }
+    let calls = ["rename", "renameat", "?renameat2", "fsync", "unlink"];
+    guest.holds("s0", &before, "without s1");
+    guest.holds("s2", &after, "without s1");
+    // The root goes, too, and is killed at every call that makes something last.
+    for call in calls {
+        for n in 1..40 {
+            let what = format!("signal=KILL:when={n}");
+            let run = guest
+                .place
+                .tampered(call, &what, &["snapshots", "delete", "s0"]);
+            if guest.run(&["get", "snapshot", "s0"]).status != 0 {
+                break;
+            }
+            if !was_killed(&run) {
+                break;
+            }
+        }
+    }
+    if guest.run(&["get", "snapshot", "s0"]).status == 0 {
+        guest.run(&["snapshots", "delete", "s0"]).ok();
+    }
+    guest.run(&["reconcile"]).ok();
+    guest.holds("s2", &after, "alone");
+    guest.run(&["snapshots", "verify", "s2"]).ok();
+    guest.is_at_peace(1, "alone");
+    guest.run(&["snapshots", "delete", "s2"]).ok();
+    assert!(guest.files().is_empty(), "{:?}", guest.files());
+    guest.end();
+}
+
+#[test]
 fn a_job_of_somebody_elses_is_left_alone() {
     let guest = Guest::start("pull", 54);
     let scratch = guest.place.pool().join("scratch");

@@ -13,6 +13,7 @@ mod full;
 mod host;
 mod images;
 mod libvirt;
+mod live_snapshots;
 mod main_path;
 mod many;
 mod networks;
