@@ -36,8 +36,8 @@ pub fn prune(
 ) -> Result<Pruned> {
     if request.rules.is_empty() {
         return Err(Error::usage("nothing says what to keep")
-            .hint("--keep-last 7")
-            .hint("--keep-daily 7 --keep-weekly 4"));
+            .hint("kvmctl snapshots prune --keep-last 7")
+            .hint("kvmctl snapshots prune --keep-daily 7 --keep-weekly 4"));
     }
     let all: Vec<SnapshotRecord> = world.store_for_reading()?.all()?;
     let of = |source: &SnapshotSource| {

@@ -2,6 +2,7 @@
 //! they do not outlive us.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -41,6 +42,8 @@ impl Tool {
         )]
         let mut command = Command::new(&program);
         command.args(&args).env("LC_ALL", "C").current_dir("/");
+        // What the tool started goes with it: it would hold the pipe open, and us with it.
+        command.process_group(0);
         command
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())
@@ -57,8 +60,7 @@ impl Tool {
             }
             let late = Instant::now() >= deadline;
             if !killed && (late || stop.load(Ordering::Relaxed)) {
-                // One that has ended by itself cannot be ended again.
-                let _ = child.kill();
+                end_group(&child);
                 killed = true;
             }
         }
@@ -89,6 +91,15 @@ impl Tool {
     }
 }
 
+/// Kills a tool and everything in its process group. It has not been waited for, so its number is its
+/// own still.
+fn end_group(child: &std::process::Child) {
+    if let Ok(Some(group)) = i32::try_from(child.id()).map(rustix::process::Pid::from_raw) {
+        // One that has ended by itself cannot be ended again.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
 /// Reads a pipe to its end on a thread of its own, and hands on what comes.
 fn pieces(pipe: Option<impl std::io::Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (tell, told) = mpsc::channel();
@@ -114,7 +125,7 @@ mod tests {
         let sh = Tool::find(&["sh"], "dash").unwrap();
         let (stop, mut heard) = (AtomicBool::new(false), Vec::new());
         let begun = Instant::now();
-        let script = ["-c", "echo one; sleep 30"];
+        let script = ["-c", "sleep 30 & echo one; wait"];
         let result = sh.run_watched(&script, &stop, &mut |piece| {
             heard.extend_from_slice(piece);
             stop.store(true, Ordering::Relaxed);

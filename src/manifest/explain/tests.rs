@@ -98,6 +98,7 @@ fn all_fields_of_a_kind_are_listed() {
           cache	<string>
           discard	<string>
           io	<string>
+          iothread	<string>
         sshKeys	<[]string>
         env	<[]EnvVar>
           name	<string> -required-
