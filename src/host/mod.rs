@@ -7,6 +7,7 @@ mod editor;
 mod facts;
 pub mod firewall;
 mod guard;
+mod hop;
 mod iso;
 pub mod nginx;
 pub mod ports;
@@ -27,12 +28,13 @@ pub use devices::{TakenRange, bridges, devices, taken_ranges};
 pub use editor::{Editor, EditorFile};
 pub use facts::{find_in_sbin, in_group, polkit_is_there};
 pub use guard::Guard;
+pub use hop::Hop;
 pub use iso::{IsoMaker, sweep as sweep_seeds};
 pub use qemu_img::{
     Backing, CheckReport, Copy, ImageInfo, ImagePath, InvalidImagePath, Packing, QemuImg,
 };
 pub use routes::parse as parse_routes;
-pub use ssh::{Hop, Ran, Ssh, SshTarget};
+pub use ssh::{Ran, Ssh, SshTarget};
 pub use terminal::Terminal;
-pub use tunnel::{SshHost, Tunnel};
+pub use tunnel::Tunnel;
 pub use workshop::Workshop;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::command::{HostError, Tool};
+use super::hop::Hop;
 use crate::shell::shell_words;
 
 /// Where to, and who is there.
@@ -29,53 +30,6 @@ pub struct SshTarget {
     pub environment: bool,
     /// Host that the guest is reached through.
     pub hop: Option<Hop>,
-}
-
-/// A host that guests are reached through; the caller's own settings of ssh hold for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
-    /// Its name or address.
-    pub host: String,
-    /// User to log in as.
-    pub user: Option<String>,
-    /// Port of its ssh daemon.
-    pub port: Option<u16>,
-    /// Private key.
-    pub key_file: Option<String>,
-    /// File with its public key.
-    pub known_hosts: Option<String>,
-    /// Whether its key is checked.
-    pub verify: bool,
-    /// The client, where it is not `ssh`.
-    pub program: Option<String>,
-}
-
-impl Hop {
-    /// Builds the command that connects stdin and stdout with the target's port.
-    fn command(&self) -> String {
-        let mut argv = vec![self.program.clone().unwrap_or_else(|| "ssh".to_owned())];
-        let mut option = |flag: &str, value: String| argv.extend([flag.to_owned(), value]);
-        if let Some(port) = self.port {
-            option("-p", port.to_string());
-        }
-        if let Some(user) = &self.user {
-            option("-l", user.clone());
-        }
-        if let Some(file) = &self.key_file {
-            option("-i", file.clone());
-        }
-        if let Some(file) = &self.known_hosts {
-            option("-o", format!("UserKnownHostsFile={file}"));
-        }
-        if !self.verify {
-            option("-o", "StrictHostKeyChecking=no".to_owned());
-        }
-        option("-o", "LogLevel=ERROR".to_owned());
-        argv.extend(["--".to_owned(), self.host.clone()]);
-        // The command is expanded: only the last two percent signs are meant.
-        let quoted = shell_words(&argv).replace('%', "%%");
-        quoted.replacen(" -- ", " -W '[%h]:%p' -- ", 1)
-    }
 }
 
 impl std::fmt::Debug for SshTarget {
@@ -285,7 +239,7 @@ fn arguments(target: &SshTarget, dir: &Path) -> Vec<String> {
     option("LogLevel=ERROR".to_owned());
     option("ServerAliveInterval=15".to_owned());
     if let Some(hop) = &target.hop {
-        option(format!("ProxyCommand={}", hop.command()));
+        option(format!("ProxyCommand={}", hop.proxy_command()));
     }
     args
 }
@@ -297,27 +251,6 @@ fn destination(target: &SshTarget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hop() -> Hop {
-        Hop {
-            host: "h".to_owned(),
-            user: Some("u%".to_owned()),
-            port: Some(2222),
-            key_file: Some("/a b".to_owned()),
-            known_hosts: Some("/k".to_owned()),
-            verify: true,
-            program: None,
-        }
-    }
-
-    #[test]
-    fn a_hop_is_quoted_for_the_shell_and_for_ssh() {
-        assert_eq!(
-            hop().command(),
-            "ssh -p 2222 -l u%% -i '/a b' -o UserKnownHostsFile=/k -o LogLevel=ERROR \
-             -W '[%h]:%p' -- h"
-        );
-    }
 
     #[test]
     fn a_failure_of_ssh_is_told_from_one_of_the_command() {

@@ -3,7 +3,6 @@
 mod console;
 mod copy;
 mod exec;
-mod hop;
 mod key;
 mod logs;
 mod seed;

@@ -1,10 +1,10 @@
 //! Logging in: where to, as whom, by which key.
 
-use super::{hop, own_key, running};
+use super::{own_key, running};
 use crate::api::ObjectKey;
 use crate::engine::instances;
 use crate::error::{Error, Result};
-use crate::host::{HostError, Ssh, SshTarget};
+use crate::host::{Hop, HostError, Ssh, SshTarget};
 use crate::observe::World;
 use crate::store::InstanceRecord;
 
@@ -74,7 +74,7 @@ pub(super) fn ssh_to(
         user,
         private_key: ours.private,
         host_key: record.and_then(|r| r.ssh_host_key),
-        hop: hop::of_uri(world.host()?.uri()),
+        hop: Hop::of_uri(world.host()?.uri()),
     };
     Ok((Ssh::find()?, target))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::api::{ObjectKey, Protocol};
 use crate::error::{Error, Result};
 use crate::host::relay::{Far, connect_tcp};
-use crate::host::{SshHost, Tunnel};
+use crate::host::{Hop, Tunnel};
 use crate::libvirt::xml::interface::InterfaceXml;
 use crate::libvirt::{Domain, HostForward};
 use crate::observe::World;
@@ -88,7 +88,7 @@ impl Reach {
                 made,
             });
         }
-        let through = SshHost::of_uri(host.uri()).ok_or_else(|| no_ssh(key, host.uri()))?;
+        let through = Hop::of_uri(host.uri()).ok_or_else(|| no_ssh(key, host.uri()))?;
         let tunnel = Tunnel::open(&through, &near)?;
         let sockets = near.keys().map(|guest| (*guest, tunnel.socket(*guest)));
         Ok(Self {
