@@ -163,6 +163,20 @@ pub struct CpuXml {
     /// `host-model`, `host-passthrough`, `maximum`, `custom`.
     #[serde(rename = "@mode", default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// What the guest's processor has or lacks besides.
+    #[serde(rename = "feature", default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<CpuFeatureXml>,
+}
+
+/// `<feature>` of a processor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuFeatureXml {
+    /// `force`, `require`, `optional`, `disable`, `forbid`; `require` where it is not said.
+    #[serde(rename = "@policy", default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Name as libvirt knows it.
+    #[serde(rename = "@name")]
+    pub name: String,
 }
 
 /// `<clock>`.
