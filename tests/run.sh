@@ -5,7 +5,7 @@
 #   run.sh STEP…      runs these steps only
 #   run.sh --clean    takes away what the steps made
 #
-# Steps: fmt clippy unit doc generated tier1 tier2 tier3 nets forwards balancers callers
+# Steps: fmt clippy unit doc generated tier1 tier2 tier3 callers nets forwards balancers
 #
 # nets has a private host of its own, with fake guests on real networks.
 #
@@ -30,7 +30,9 @@ cd "$REPO"
 TARGET=${CARGO_TARGET_DIR:-$REPO/target}
 export KVMCTL_TEST_IMAGES=$TARGET/test-images
 export KVMCTL_TEST_STATE=$TARGET/test-host
-STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 nets forwards balancers callers)
+STEPS=(fmt clippy unit doc generated tier1 tier2 tier3 callers nets forwards balancers)
+# These wait more than they compute, so they go beside those with guests that boot.
+BESIDE=(nets forwards balancers)
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 # The environment of the person who calls must not decide how a test ends.
@@ -138,9 +140,14 @@ clean() {
 }
 
 main() {
-    local name failed=()
+    local name failed=() beside=()
     prepare
     for name in "$@"; do
+        if [[ $name == tier3 ]]; then
+            read -ra beside <<< "$(among "$*" "${BESIDE[@]}")"
+            [[ ${#beside[@]} -eq 0 ]] || start_beside "${beside[@]}"
+        fi
+        [[ " ${beside[*]} " != *" $name "* ]] || continue
         step "$name"
         # In a process of its own: one that fails must not keep the others from telling.
         if ! (set -e; trap - ERR; "run_$name"); then
@@ -148,12 +155,44 @@ main() {
             echo "FAILED: $name"
         fi
     done
+    [[ ${#beside[@]} -eq 0 ]] || end_beside || failed+=("one of: ${beside[*]}")
     step "done"
     if [[ ${#failed[@]} -gt 0 ]]; then
         echo "error: failed: ${failed[*]}" >&2
         exit 1
     fi
     echo "all passed: $*"
+}
+
+# Usage: among "STEPS" STEP…    prints those STEPs that are in STEPS
+among() {
+    local all=" $1 " name
+    shift
+    for name in "$@"; do
+        [[ $all != *" $name "* ]] || echo -n "$name "
+    done
+}
+
+# In a session of its own, so that all of it goes when we do.
+start_beside() {
+    build_images
+    cargo build --quiet --locked
+    cargo test --quiet --locked --test kvmctl-tests --no-run
+    step "$* (what they say comes at the end)"
+    BESIDE_LOG=$(mktemp)
+    setsid "${BASH_SOURCE[0]}" "$@" > "$BESIDE_LOG" 2>&1 </dev/null &
+    BESIDE_SESSION=$!
+    trap 'pkill -s "$BESIDE_SESSION" || true; rm -f "$BESIDE_LOG"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+end_beside() {
+    local status=0
+    step "${BESIDE[*]}: what they said"
+    wait "$BESIDE_SESSION" || status=$?
+    cat "$BESIDE_LOG"
+    return "$status"
 }
 
 for argument in "$@"; do
