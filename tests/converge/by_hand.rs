@@ -119,7 +119,9 @@ fn a_domain_renamed_by_hand_goes_by_its_new_name_and_keeps_its_disk() {
         disk.exists(),
         "what is left of the old name is the new one's disk"
     );
-    let printed = place.run(&["get", "instances", "-o", "yaml"]).ok().stdout;
+    // Only its own: those of tests beside it would be made anew where they are gone by now.
+    let printed = place.run(&["get", "instances", &new, "-o", "yaml"]);
+    let printed = printed.ok().stdout;
     let printed = place.file("printed.yaml", &printed);
     place
         .run(&["apply", "-f", &printed])

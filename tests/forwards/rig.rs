@@ -261,17 +261,20 @@ impl Rig {
         ));
     }
 
-    /// Makes a network without a way out, and a guest in it that knows none.
+    /// Makes a network without a way out, and two guests in it that know none.
     pub(super) fn isolate(&self) -> Isolated {
         sh(
             "echo '<network><name>fwd</name><bridge name=\"kvmfwd\" stp=\"off\"/>\
             <ip address=\"10.77.4.1\" prefix=\"24\"/></network>' > /run/fw/fwd.xml
             virsh -q net-define /run/fw/fwd.xml > /dev/null; virsh -q net-start fwd
-            ip netns add alone
-            ip link add v-alone type veth peer name eth0 netns alone
-            ip link set v-alone up master kvmfwd
-            ip -n alone link set lo up; ip -n alone link set eth0 up
-            ip -n alone addr add 10.77.4.10/24 dev eth0
+            for guest in alone:10 mate:11; do
+                name=${guest%:*}
+                ip netns add $name
+                ip link add v-$name type veth peer name eth0 netns $name
+                ip link set v-$name up master kvmfwd
+                ip -n $name link set lo up; ip -n $name link set eth0 up
+                ip -n $name addr add 10.77.4.${guest#*:}/24 dev eth0
+            done
             ip -n out route add 10.77.4.0/24 via 203.0.113.1",
         );
         let sockets = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80"];
@@ -316,8 +319,10 @@ impl Isolated {
 
 impl Drop for Isolated {
     fn drop(&mut self) {
-        sh("ip netns del alone; ip link del v-alone 2>/dev/null || true
-            virsh -q net-destroy fwd; virsh -q net-undefine fwd");
+        sh(
+            "for n in alone mate; do ip netns del $n; ip link del v-$n 2>/dev/null || true; done
+            virsh -q net-destroy fwd; virsh -q net-undefine fwd",
+        );
     }
 }
 

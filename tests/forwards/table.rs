@@ -182,7 +182,7 @@ pub(super) const SHUT: [Cell; 8] = [
 ];
 
 /// What is published of a guest that has no way out by itself, and what stays shut.
-pub(super) const ISOLATED: [Cell; 7] = [
+pub(super) const ISOLATED: [Cell; 9] = [
     cell(
         "external",
         Some("out"),
@@ -201,6 +201,20 @@ pub(super) const ISOLATED: [Cell; 7] = [
         "localhost",
         None,
         "127.0.0.1:8090",
+        "published",
+        Some("alone"),
+    ),
+    cell(
+        "same bridge",
+        Some("mate"),
+        "10.77.4.1:8090",
+        "published",
+        Some("alone"),
+    ),
+    cell(
+        "guest itself",
+        Some("alone"),
+        "10.77.4.1:8090",
         "published",
         Some("alone"),
     ),

@@ -46,6 +46,7 @@ pub fn attach_network(
         }
         check(instance, record)
     })?;
+    crate::engine::tidy(world, reporter);
     if applied.outcome != Outcome::Unchanged {
         applied
             .notes
@@ -64,7 +65,7 @@ pub fn detach_network(
     network: &str,
     reporter: &dyn Reporter,
 ) -> Result<Applied> {
-    edit(world, key, reporter, |instance, record| {
+    let applied = edit(world, key, reporter, |instance, record| {
         let by_mac = record
             .nics
             .iter()
@@ -91,7 +92,9 @@ pub fn detach_network(
         }
         instance.spec.networks = all;
         Ok(())
-    })
+    })?;
+    crate::engine::tidy(world, reporter);
+    Ok(applied)
 }
 
 /// What a manifest may not say, a command line may not say either.
