@@ -57,6 +57,9 @@ impl Kind {
     }
 }
 
+/// Stands in hints for the same command, given as root: whoever prints it knows the command.
+pub const AS_ROOT: &str = "sudo kvmctl …";
+
 /// What went wrong, for a person.
 ///
 /// Printed as `error: MESSAGE`, a line `  caused by: …` for each cause, and `hint: …` lines.
@@ -128,6 +131,12 @@ impl Error {
             self.hints.push(hint);
         }
         self
+    }
+
+    /// Advises to give the same command as root.
+    #[must_use]
+    pub fn hint_as_root(self) -> Self {
+        self.hint(AS_ROOT)
     }
 
     /// Replaces what was to be done about it, where whoever called knows better.

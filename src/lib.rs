@@ -24,7 +24,7 @@
 //! | [`image`] | images: catalogue, download, header check | the pure ones, `host` |
 //! | [`observe`] | the world to objects: [`observe::World`] is what a command works in | the outside |
 //! | [`engine`] | plans to the world; undo, batches, waiting, reconcile, rebuild | `observe`, the outside |
-//! | [`output`] | everything a person or a script reads | `api`, `error`, `text` |
+//! | [`output`] | everything a person or a script reads | `api`, `error`, `shell`, `text` |
 //! | [`cli`] | the two grammars; a file a verb, each thin | everything |
 //! | [`error`] | the one error people see, with exit codes; each module words its own facts | nothing |
 //!

@@ -48,7 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("output", &["api", "error", "plan", "text"]),
+    ("output", &["api", "error", "plan", "shell", "text"]),
     (
         "cli",
         &[

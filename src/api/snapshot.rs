@@ -90,7 +90,7 @@ pub enum SnapshotPhase {
     Pending,
     /// It is there, whole.
     Ready,
-    /// A file of it is not where it should be.
+    /// A file of it, or what libvirt has of it, is not where it should be.
     Failed,
     /// Its deletion was begun and has not ended.
     Terminating,

@@ -43,7 +43,7 @@ impl Folder {
         let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
         rustix::fs::access(&path, wanted).map_err(|e| {
             let right = format!("this needs the right to write to {}", path.display());
-            Error::conflict(right).caused_by(e).hint("sudo kvmctl …")
+            Error::conflict(right).caused_by(e).hint_as_root()
         })?;
         Ok(Self { pool, path })
     }

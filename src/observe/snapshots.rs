@@ -1,5 +1,7 @@
 //! Snapshots: those that kvmctl took, and whether each is whole.
 
+use std::collections::BTreeMap;
+
 use super::phase::Begun;
 use super::volumes::Pools;
 use super::world::{Scope, World, not_found};
@@ -8,7 +10,7 @@ use crate::api::{
     SnapshotDisk, SnapshotPhase, SnapshotStatus, Uid,
 };
 use crate::error::Result;
-use crate::store::{IntentOp, SnapshotDiskRecord, SnapshotRecord};
+use crate::store::{FileRecord, IntentOp, SnapshotDiskRecord, SnapshotRecord};
 
 impl World {
     /// Lists the snapshots. Nothing but kvmctl's own is one, whatever the scope.
@@ -21,8 +23,8 @@ impl World {
             return Ok(Vec::new());
         }
         let begun = self.begun(Kind::Snapshot)?;
-        let mut pools = Pools::new(self);
-        let observe = |record| observed(&mut pools, record, begun.get(&record.uid), &records);
+        let mut places = Places::new(self);
+        let observe = |record| observed(&mut places, record, begun.get(&record.uid), &records);
         records.iter().map(observe).collect()
     }
 
@@ -38,7 +40,7 @@ impl World {
         };
         let begun = self.begun(Kind::Snapshot)?;
         observed(
-            &mut Pools::new(self),
+            &mut Places::new(self),
             record,
             begun.get(&record.uid),
             &records,
@@ -46,8 +48,77 @@ impl World {
     }
 }
 
+/// Where snapshots lie, looked up once: in pools, or in the disks of domains.
+struct Places<'w> {
+    world: &'w World,
+    pools: Pools<'w>,
+    domains: BTreeMap<Uid, Vec<String>>,
+}
+
+impl<'w> Places<'w> {
+    const fn new(world: &'w World) -> Self {
+        Self {
+            world,
+            pools: Pools::new(world),
+            domains: BTreeMap::new(),
+        }
+    }
+
+    /// Returns whether libvirt still has the memory and the disks that a snapshot with memory shows.
+    fn has_memory(&mut self, record: &SnapshotRecord) -> Result<bool> {
+        let Some(uid) = record.domain else {
+            return Ok(false);
+        };
+        if !self.domains.contains_key(&uid) {
+            let names = match self.world.host()?.domain_by_uid(uid) {
+                Ok(domain) => domain.snapshots()?,
+                Err(e) if e.is_not_found() => Vec::new(),
+                Err(e) => return Err(e.into()),
+            };
+            self.domains.insert(uid, names);
+        }
+        let names = self.domains.get(&uid);
+        Ok(names.is_some_and(|all| all.contains(&record.name_in_libvirt())))
+    }
+}
+
+/// What of a snapshot is not there.
+enum Lost<'r> {
+    File(&'r SnapshotDiskRecord),
+    Pool(&'r SnapshotDiskRecord),
+    Memory,
+}
+
+impl Lost<'_> {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::File(_) => "FileMissing",
+            Self::Pool(_) => "PoolInactive",
+            Self::Memory => "MemoryMissing",
+        }
+    }
+
+    fn message(&self, record: &SnapshotRecord) -> String {
+        let forget = format!("to forget it: kvmctl delete snapshot/{}", record.name);
+        match self {
+            Self::File(disk) => {
+                let FileRecord { pool, volume } = &disk.file;
+                format!("{volume} is not in pool {pool:?}; {forget}")
+            }
+            Self::Pool(disk) => {
+                let pool = &disk.file.pool;
+                format!("pool {pool:?} is not active, or gone: kvmctl pools list")
+            }
+            Self::Memory => {
+                let source = &record.source;
+                format!("libvirt does not have it in the disks of {source} any more; {forget}")
+            }
+        }
+    }
+}
+
 fn observed(
-    pools: &mut Pools<'_>,
+    places: &mut Places<'_>,
     record: &SnapshotRecord,
     begun: Option<&Begun>,
     all: &[SnapshotRecord],
@@ -72,21 +143,24 @@ fn observed(
     let mut lost = None;
     let mut stored = 0;
     for disk in &record.disks {
-        let seen = look(pools, disk)?;
+        let seen = look(&mut places.pools, disk)?;
         if seen.path.is_none() {
-            lost.get_or_insert((disk, seen.pool_active));
+            lost.get_or_insert(match seen.pool_active {
+                true => Lost::File(disk),
+                false => Lost::Pool(disk),
+            });
         }
         stored += seen.allocation.unwrap_or(0);
         status.disks.push(shown(disk, seen));
     }
     status.stored_size = Quantity::from_bytes(stored).filter(|_| !record.disks.is_empty());
-    let (phase, reason) = phase(begun, record, lost.map(|(_, active)| active));
+    if status.memory && record.is_taken() && !places.has_memory(record)? {
+        lost = Some(Lost::Memory);
+    }
+    let (phase, reason) = phase(begun, record, lost.as_ref());
     (status.phase, status.reason) = (phase, reason.map(str::to_owned));
-    if let (SnapshotPhase::Failed, Some((disk, _))) = (phase, lost) {
-        status.message = Some(format!(
-            "{} is not in pool {:?}; to forget it: kvmctl delete snapshot {}",
-            disk.file.volume, disk.file.pool, record.name
-        ));
+    if let (SnapshotPhase::Failed, Some(lost)) = (phase, lost) {
+        status.message = Some(lost.message(record));
     }
     status.conditions = vec![ready(&status)];
     Ok(Snapshot {
@@ -153,7 +227,7 @@ fn shown(disk: &SnapshotDiskRecord, seen: Seen) -> SnapshotDisk {
 fn phase(
     begun: Option<&Begun>,
     record: &SnapshotRecord,
-    lost: Option<bool>,
+    lost: Option<&Lost<'_>>,
 ) -> (SnapshotPhase, Option<&'static str>) {
     let changing = match begun.map(|b| (b.intent.op, b.working)) {
         Some((IntentOp::Create | IntentOp::Adopt, true)) => {
@@ -172,8 +246,7 @@ fn phase(
     };
     match (record.is_taken(), lost) {
         (false, _) => (SnapshotPhase::Failed, Some("Incomplete")),
-        (true, Some(true)) => (SnapshotPhase::Failed, Some("FileMissing")),
-        (true, Some(false)) => (SnapshotPhase::Failed, Some("PoolInactive")),
+        (true, Some(lost)) => (SnapshotPhase::Failed, Some(lost.reason())),
         (true, None) => (SnapshotPhase::Ready, changing),
     }
 }

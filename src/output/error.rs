@@ -3,10 +3,12 @@
 use super::escape;
 use super::style::{Paint, Role};
 use crate::api::Kind as ObjectKind;
-use crate::error::{Error, did_you_mean};
+use crate::error::{AS_ROOT, Error, did_you_mean};
 
 /// Renders `error: …`, a line `  caused by: …` for each cause, and `hint: …` lines.
-pub fn render(error: &Error, paint: Paint) -> String {
+///
+/// `command` is what was asked for, which a hint may advise to give as root.
+pub fn render(error: &Error, command: Option<&str>, paint: Paint) -> String {
     let mut out = String::new();
     let mut line = |label: String, text: &str, indent: usize| {
         out.push_str(&label);
@@ -20,7 +22,13 @@ pub fn render(error: &Error, paint: Paint) -> String {
         line(label, cause, 4);
     }
     for hint in error.hints() {
-        line(paint.paint(Role::Hint, "hint:"), hint, 2);
+        let exact = command.filter(|_| hint == AS_ROOT);
+        let exact = exact.map(|command| format!("sudo {command}"));
+        line(
+            paint.paint(Role::Hint, "hint:"),
+            exact.as_deref().unwrap_or(hint),
+            2,
+        );
     }
     out
 }
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn causes_and_hints_follow_and_no_text_forges_a_line() {
-        insta::assert_snapshot!(render(&sample(), Paint::Off), @r#"
+        insta::assert_snapshot!(render(&sample(), None, Paint::Off), @r#"
         error: cannot open "qemu:///system"
           caused by: authentication failed
             error: forged\x1b[1A
@@ -174,8 +182,15 @@ mod tests {
     }
 
     #[test]
+    fn the_same_command_as_root_is_the_very_command() {
+        let error = Error::conflict("no right").hint_as_root();
+        let text = render(&error, Some("kvmctl get 'a b'"), Paint::Off);
+        assert!(text.ends_with("\nhint: sudo kvmctl get 'a b'\n"), "{text}");
+    }
+
+    #[test]
     fn a_terminal_gets_colours() {
-        let text = render(&sample(), Paint::Ansi);
+        let text = render(&sample(), None, Paint::Ansi);
         assert!(text.starts_with("\x1b[31merror:\x1b[0m cannot"), "{text:?}");
         assert!(text.contains("\x1b[36mhint:\x1b[0m sudo"), "{text:?}");
     }

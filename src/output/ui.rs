@@ -14,6 +14,7 @@ use indicatif::MultiProgress;
 use super::style::{Paint, Role};
 use super::{error, escape};
 use crate::error::{Error, Kind, Result};
+use crate::shell::shell_words;
 
 pub use capture::Captured;
 
@@ -58,6 +59,8 @@ struct Shared {
     paint_err: Paint,
     options: UiOptions,
     size: Option<(usize, usize)>,
+    /// What was asked for, as a shell takes it.
+    command: Option<String>,
 }
 
 impl fmt::Debug for Ui {
@@ -83,6 +86,8 @@ impl Ui {
         if tty_out || tty_err {
             ui.size = terminal_size();
         }
+        let args: Vec<_> = std::env::args_os().skip(1).collect();
+        ui.command = Some(format!("kvmctl {}", shell_words(&args)));
         Self {
             shared: Arc::new(ui),
         }
@@ -186,7 +191,8 @@ impl Ui {
     /// Prints an error with its causes and hints, unless it is one to be silent about.
     pub fn error(&self, error: &Error) {
         if !matches!(error.kind(), Kind::BrokenPipe | Kind::Remote(_)) {
-            self.err_raw(&error::render(error, self.paint_err()));
+            let command = self.shared.command.as_deref();
+            self.err_raw(&error::render(error, command, self.paint_err()));
         }
     }
 
@@ -271,6 +277,7 @@ impl Shared {
             bars: Mutex::new(None),
             options,
             size: None,
+            command: None,
         }
     }
 }

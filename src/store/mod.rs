@@ -69,7 +69,7 @@ pub use records::{
     LastApplied, NicRecord, SeedState, SlotTable, SlotUse, SwapRecord,
 };
 pub use shared::{group_id, make_shared};
-pub use snapshot::{SIDECAR, STORED, SnapshotDiskRecord, SnapshotRecord};
+pub use snapshot::{IN_LIBVIRT, SIDECAR, STORED, SnapshotDiskRecord, SnapshotRecord};
 pub use values::{SecretRecord, TypeRecord, is_built_in};
 pub use version::SCHEMA;
 pub use volume::VolumeRecord;

@@ -126,6 +126,11 @@ impl SnapshotRecord {
         format!("{}.{disk}{STORED}", self.prefix())
     }
 
+    /// Returns what libvirt calls it: its checkpoint, or its state within the disks.
+    pub fn name_in_libvirt(&self) -> String {
+        format!("{IN_LIBVIRT}{}", self.uid)
+    }
+
     /// Returns whether it is there, whole.
     pub const fn is_taken(&self) -> bool {
         self.taken.is_some()
@@ -142,6 +147,8 @@ impl SnapshotRecord {
     }
 }
 
+/// How the names begin that libvirt has for what is ours.
+pub const IN_LIBVIRT: &str = "kvmctl-";
 /// How the names of sidecars end.
 pub const SIDECAR: &str = ".snapshot.json";
 /// How the names of stored disks end.

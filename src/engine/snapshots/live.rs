@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::running::{self, Backup, BackupDisk, Taken, checkpoint_name};
+use super::running::{self, Backup, BackupDisk, Taken};
 use super::source::{Source, User};
 use super::worker::SnapshotWorker;
 use super::{OBJECT_WAIT, memory};
@@ -153,7 +153,7 @@ pub(super) fn release(world: &World, record: &SnapshotRecord) -> Result<()> {
         return Ok(());
     };
     if record.spec.memory == Some(true) {
-        return memory::delete(world, domain, record.uid);
+        return memory::delete(world, domain, &record.name_in_libvirt());
     }
     if record.is_taken() {
         return match &record.checkpoint {
@@ -167,7 +167,7 @@ pub(super) fn release(world: &World, record: &SnapshotRecord) -> Result<()> {
         world,
         domain,
         &staged.collect::<Vec<_>>(),
-        Some(&checkpoint_name(record.uid)),
+        Some(&record.name_in_libvirt()),
         froze,
     )
 }
@@ -207,7 +207,7 @@ impl SnapshotWorker<'_> {
             domain: domain_of(&record)?,
             disks: &disks,
             consistency: record.spec.consistency.unwrap_or(Consistency::Auto),
-            checkpoint: Some(checkpoint_name(record.uid)),
+            checkpoint: Some(record.name_in_libvirt()),
             since: parent.and_then(|p| p.checkpoint.clone()),
         };
         let taken = running::back_up(self.world, &backup, self.reporter)?;
@@ -234,7 +234,8 @@ impl SnapshotWorker<'_> {
     pub(super) fn keep_memory(&self) -> Result<()> {
         let record = self.record_of();
         let domain = domain_of(&record)?;
-        let taken = memory::take(self.world, &self.key, domain, record.uid, self.reporter)?;
+        let name = record.name_in_libvirt();
+        let taken = memory::take(self.world, &self.key, domain, &name, self.reporter)?;
         self.note_taken(taken, None);
         Ok(())
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::running::{Taken, checkpoint_name, forget_checkpoint};
+use super::running::{Taken, forget_checkpoint};
 use crate::api::{Consistency, ObjectKey, Reporter, Timestamp, Uid};
 use crate::error::{Error, Kind, Result};
 use crate::libvirt::Domain;
@@ -13,10 +13,7 @@ use crate::libvirt::xml::disk::DiskXml;
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::xml::snapshot::SnapshotXml;
 use crate::observe::World;
-use crate::store::{Intent, STORE_WAIT, SnapshotRecord};
-
-/// Prefix of the names of our checkpoints and snapshots.
-const OURS: &str = "kvmctl-";
+use crate::store::{IN_LIBVIRT, Intent, STORE_WAIT, SnapshotRecord};
 
 /// Keeps memory and disks as they are now. The guest stands still while its memory is written.
 ///
@@ -26,7 +23,7 @@ pub(super) fn take(
     world: &World,
     key: &ObjectKey,
     domain: Uid,
-    snapshot: Uid,
+    snapshot: &str,
     reporter: &dyn Reporter,
 ) -> Result<Taken> {
     let domain = world.host()?.domain_by_uid(domain)?;
@@ -36,7 +33,7 @@ pub(super) fn take(
     let all = live.devices.disks.iter();
     let disks = all.map(|d| (d.target.dev.as_str(), is_written(d)));
     let (at, begun) = (Timestamp::now(), Instant::now());
-    domain.take_snapshot(&SnapshotXml::internal(&checkpoint_name(snapshot), disks))?;
+    domain.take_snapshot(&SnapshotXml::internal(snapshot, disks))?;
     let stood = begun.elapsed().as_millis();
     Ok(Taken {
         at,
@@ -102,12 +99,12 @@ pub(super) fn revert(
     world: &World,
     key: &ObjectKey,
     domain: Uid,
-    snapshot: Uid,
+    snapshot: &str,
     reporter: &dyn Reporter,
 ) -> Result<Vec<String>> {
     let found = world.host()?.domain_by_uid(domain)?;
-    let (name, snapshot) = (found.name(), checkpoint_name(snapshot));
-    let Some(then) = found.as_of(&snapshot)? else {
+    let name = found.name();
+    let Some(then) = found.as_of(snapshot)? else {
         return Err(Error::new(
             Kind::NotFound,
             format!("libvirt knows no memory of {key} for {name:?} any more"),
@@ -125,7 +122,7 @@ pub(super) fn revert(
     let notes = drop_checkpoints(world, &found)?;
     let metadata = found.metadata_config()?;
     reporter.phase(key, "loading the memory");
-    found.revert_to(&snapshot)?;
+    found.revert_to(snapshot)?;
     if let Some(metadata) = metadata {
         // With the rest of the definition libvirt has put back ours, too.
         found.set_metadata_config(&metadata)?;
@@ -168,7 +165,7 @@ fn refuse_changed(key: &ObjectKey, domain: &Domain, then: &DomainXml) -> Result<
 /// # Errors
 /// What libvirt or the store refuses.
 pub(in crate::engine) fn release(world: &World, domain: &Domain) -> Result<()> {
-    let ours = |name: &String| name.starts_with(OURS);
+    let ours = |name: &String| name.starts_with(IN_LIBVIRT);
     for snapshot in domain.snapshots()?.iter().filter(|name| ours(name)) {
         domain.delete_snapshot(snapshot)?;
     }
@@ -204,7 +201,7 @@ pub(in crate::engine) fn within(world: &World, domain: Uid) -> Result<Vec<String
 fn drop_checkpoints(world: &World, domain: &Domain) -> Result<Vec<String>> {
     let name = domain.name();
     let all = domain.checkpoints()?;
-    if let Some(foreign) = all.iter().find(|c| !c.starts_with(OURS)) {
+    if let Some(foreign) = all.iter().find(|c| !c.starts_with(IN_LIBVIRT)) {
         return Err(Error::conflict(format!(
             "cannot revert {name:?}: it has checkpoint {foreign:?}, which kvmctl did not make and \
              which would be lost"
@@ -234,10 +231,10 @@ fn drop_checkpoints(world: &World, domain: &Domain) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// What libvirt refuses.
-pub(super) fn delete(world: &World, domain: Uid, snapshot: Uid) -> Result<()> {
+pub(super) fn delete(world: &World, domain: Uid, snapshot: &str) -> Result<()> {
     match world.host()?.domain_by_uid(domain) {
         Err(e) if e.is_not_found() => Ok(()),
         Err(e) => Err(e.into()),
-        Ok(found) => Ok(found.delete_snapshot(&checkpoint_name(snapshot))?),
+        Ok(found) => Ok(found.delete_snapshot(snapshot)?),
     }
 }

@@ -35,7 +35,7 @@ pub fn revert(
                 .hint(format!("kvmctl snapshots restore {to} --stop")));
         }
     };
-    let notes = memory::revert(world, &key, domain, record.uid, reporter)?;
+    let notes = memory::revert(world, &key, domain, &record.name_in_libvirt(), reporter)?;
     note(
         world,
         &record,

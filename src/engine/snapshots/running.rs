@@ -69,11 +69,6 @@ pub(super) struct Taken {
     pub notes: Vec<String>,
 }
 
-/// Returns the name of the checkpoint, and of the memory, of a snapshot.
-pub(super) fn checkpoint_name(snapshot: Uid) -> String {
-    format!("kvmctl-{snapshot}")
-}
-
 /// Copies the disks, and returns when the files are whole.
 ///
 /// # Errors

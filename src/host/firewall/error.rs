@@ -51,7 +51,7 @@ impl From<FirewallError> for Error {
             FirewallError::NotPermitted { sudo: true, .. } => Self::new(Kind::Unavailable, message)
                 .hint("let sudo run iptables, iptables-save, iptables-restore, nft and tee without a password"),
             FirewallError::NotPermitted { .. } => Self::new(Kind::Unavailable, message)
-                .hint("run it as root: sudo kvmctl …")
+                .hint_as_root()
                 .hint("or let the context use sudo: kvmctl config set-context NAME --privilege sudo"),
             FirewallError::NoTool => {
                 Self::new(Kind::Unavailable, message).hint("apt-get install iptables")

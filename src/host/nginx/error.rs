@@ -129,10 +129,9 @@ impl From<NginxError> for Error {
                 Self::conflict(message).hint("see the addresses: ip address show")
             }
             NginxError::NoRight { .. } => Self::new(Kind::Unavailable, message)
-                .hint("choose a port from 1024 on, or run it as root: sudo kvmctl …"),
-            NginxError::OtherUser => {
-                Self::new(Kind::Unavailable, message).hint("run it as root: sudo kvmctl …")
-            }
+                .hint("choose a port from 1024 on")
+                .hint_as_root(),
+            NginxError::OtherUser => Self::new(Kind::Unavailable, message).hint_as_root(),
             NginxError::Unsafe { .. }
             | NginxError::NotInForce { .. }
             | NginxError::NoIdentity(_) => Self::failed(message).hint("kvmctl reconcile"),
@@ -146,11 +145,7 @@ impl From<NginxError> for Error {
                     Kind::Failed
                 };
                 let error = Self::new(kind, message).caused_by(source);
-                if denied {
-                    error.hint("run it as root: sudo kvmctl …")
-                } else {
-                    error
-                }
+                if denied { error.hint_as_root() } else { error }
             }
         }
     }
