@@ -156,6 +156,10 @@ pub(crate) fn verify(ctx: &Ctx, _: Option<Kind>, args: VerifyArgs) -> Result<()>
         let verified = verified?;
         let read = Quantity::from_bytes(verified.bytes).map(output::size::size);
         let files = match verified.files {
+            0 => {
+                let where_it_is = "in the disks of its instance, whose content has no sum";
+                return ctx.print_outcome(key, &format!("found {where_it_is}"));
+            }
             1 => "1 file".to_owned(),
             n => format!("{n} files"),
         };

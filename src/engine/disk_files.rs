@@ -184,20 +184,7 @@ impl Folder {
         told: &Told<'_>,
         total: u64,
     ) -> Result<()> {
-        let stop = Interrupt::flag();
-        let mut progress = |part: f64| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a part of a u64, for people"
-            )]
-            let done = (part * total as f64) as u64;
-            told.reporter
-                .progress(told.key, told.label, done, Some(total));
-        };
-        let copied = QemuImg::find()?.copy(copy, &stop, &mut progress);
-        interrupted()?;
-        copied.map_err(|e| self.worded(e, copy))
+        run(copy, told, total)?.map_err(|e| self.worded(e, copy))
     }
 
     fn worded(&self, error: HostError, copy: &Copy<'_>) -> Error {
@@ -240,6 +227,32 @@ impl Folder {
                 .progress(told.key, told.label, done, Some(total));
         }
     }
+}
+
+/// As [`Folder::copy`], of files that lie elsewhere.
+///
+/// # Errors
+/// What qemu-img says; the caller's signal.
+pub(in crate::engine) fn copy(copy: &Copy<'_>, told: &Told<'_>, total: u64) -> Result<()> {
+    Ok(run(copy, told, total)??)
+}
+
+/// Runs a copy; the outer error is the caller's signal.
+fn run(copy: &Copy<'_>, told: &Told<'_>, total: u64) -> Result<Result<(), HostError>> {
+    let stop = Interrupt::flag();
+    let mut progress = |part: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of a u64, for people"
+        )]
+        let done = (part * total as f64) as u64;
+        told.reporter
+            .progress(told.key, told.label, done, Some(total));
+    };
+    let copied = QemuImg::find()?.copy(copy, &stop, &mut progress);
+    interrupted()?;
+    Ok(copied)
 }
 
 /// How the names of files end that are being written.

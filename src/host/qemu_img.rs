@@ -76,7 +76,16 @@ pub struct QemuImg {
     prlimit: Option<Tool>,
 }
 
-const LIMITS: [&str; 3] = ["--as=1073741824", "--cpu=30", "--"];
+/// qemu-img reads with up to 64 threads, and aborts when it cannot make one: with stacks of 8 MiB and a
+/// heap of 64 MiB for each, as many as there are CPUs eight times, they would not fit into the memory.
+const LIMITS: [&str; 6] = [
+    "--as=1073741824",
+    "--cpu=30",
+    "--stack=2097152",
+    "--",
+    "env",
+    "MALLOC_ARENA_MAX=1",
+];
 
 impl QemuImg {
     /// Finds qemu-img, and prlimit to bound it where that is there.
@@ -182,30 +191,6 @@ impl QemuImg {
         self.tool.run(&args, b"", Some(Path::new("/"))).map(drop)
     }
 
-    /// Copies a stand-alone image to one of another format; compression is zstd. It writes out of
-    /// order, with as many coroutines as there are CPUs, which is faster.
-    ///
-    /// # Errors
-    /// Any [`HostError`] but `Missing` and `Garbage`.
-    pub fn convert(
-        &self,
-        from: &ImagePath,
-        from_format: DiskFormat,
-        to: &ImagePath,
-        to_format: DiskFormat,
-        compress: bool,
-    ) -> Result<(), HostError> {
-        let coroutines = coroutines();
-        let mut args = vec!["convert", "-q", "-W", "-m", &coroutines];
-        args.extend(["-f", from_format.as_str(), "-O", to_format.as_str()]);
-        if compress {
-            args.extend(["-c", "-o", "compression_type=zstd"]);
-        }
-        args.extend(["--", from.text(), to.text()]);
-        let patient = self.tool.clone().timeout(Duration::from_secs(24 * 3600));
-        patient.run(&args, b"", Some(Path::new("/"))).map(drop)
-    }
-
     /// Runs a question about an image that may be a stranger's: bounded, in a directory where a relative
     /// name leads to nothing of a stranger's. One of its own would be left over when we are killed.
     fn bounded(&self, form: &[&str], path: &ImagePath) -> Result<Vec<u8>, Ended> {
@@ -233,13 +218,6 @@ impl QemuImg {
                 .collect(),
         })
     }
-}
-
-/// How many parts are worked on at once; qemu-img takes no more than 16.
-fn coroutines() -> String {
-    const MOST: usize = 16;
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    cpus.min(MOST).to_string()
 }
 
 /// How a bounded run ended when not well.

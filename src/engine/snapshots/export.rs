@@ -1,6 +1,6 @@
 //! Exporting: a stored disk becomes a file that stands alone.
 
-use super::super::volumes::{ExportRequest, export_file};
+use super::super::volumes::{ExportRequest, export_file, refuse_present};
 use super::{lock, verify, whole};
 use crate::api::{DiskFormat, ObjectKey, Reporter, VolumeSpec};
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ pub fn export(
     let record = whole(world, key)?;
     super::refuse_memory(key, &record)?;
     let disk = choose(key, &record, disk)?;
+    // Before all of it is read.
+    refuse_present(&request.file, request.overwrite)?;
     verify::stored_disk(world, key, &record, &disk.name, reporter)?;
     let stored = VolumeRecord {
         name: record.name.clone(),

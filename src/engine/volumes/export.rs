@@ -3,17 +3,19 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::daemon_copy::daemon_copy;
 use super::{OBJECT_WAIT, record_of};
 use crate::api::{DiskFormat, Kind, ObjectKey, Reporter};
+use crate::engine::disk_files::{self, Told};
 use crate::engine::{Interrupt, interrupted};
 use crate::error::{Error, Result};
-use crate::host::{ImagePath, QemuImg};
+use crate::host::{Copy, ImagePath, Packing};
 use crate::libvirt::xml::volume::VolumeXml;
 use crate::libvirt::{HoleSink, Pool, Volume};
 use crate::observe::World;
@@ -69,6 +71,7 @@ pub(in crate::engine) fn export_file(
     refuse_present(&request.file, request.overwrite)?;
     let pool = world.host()?.pool(&record.file.pool)?;
     let exporting = Exporting {
+        world,
         pool: &pool,
         record,
         key,
@@ -84,10 +87,23 @@ pub(in crate::engine) fn export_file(
     match format {
         Some(wanted) if wanted != record.format || request.compress => {
             let packed = Part::new(&request.file, "packed")?;
-            reporter.phase(key, &format!("writing {}", request.file.display()));
-            let (from, to) = (part.image_path()?, packed.image_path()?);
-            QemuImg::find()?.convert(&from, record.format, &to, wanted, request.compress)?;
-            interrupted()?;
+            let copy = Copy {
+                from: &part.image_path()?,
+                from_format: record.format,
+                to: &packed.image_path()?,
+                to_format: wanted,
+                packing: match request.compress {
+                    true => Packing::Archive,
+                    false => Packing::Plain,
+                },
+            };
+            let told = Told {
+                key,
+                label: &format!("writing {}", request.file.display()),
+                reporter,
+            };
+            let total = part.file.metadata().map_err(|e| part.failed(e))?.blocks() * 512;
+            disk_files::copy(&copy, &told, total)?;
             packed.keep(&request.file)
         }
         _ => part.keep(&request.file),
@@ -126,6 +142,7 @@ pub fn download(
     }
     let part = Part::new(file, "part")?;
     let exporting = Exporting {
+        world,
         pool: &pool,
         record: &record,
         key,
@@ -151,7 +168,11 @@ fn at_rest(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {
     Ok(record)
 }
 
-fn refuse_present(file: &Path, overwrite: bool) -> Result<()> {
+/// Refuses to write over what is there.
+///
+/// # Errors
+/// Usage.
+pub(in crate::engine) fn refuse_present(file: &Path, overwrite: bool) -> Result<()> {
     match file.exists() && !overwrite {
         true => {
             Err(Error::usage(format!("{} exists", file.display())).hint("--overwrite replaces it"))
@@ -161,6 +182,7 @@ fn refuse_present(file: &Path, overwrite: bool) -> Result<()> {
 }
 
 struct Exporting<'e> {
+    world: &'e World,
     pool: &'e Pool,
     record: &'e VolumeRecord,
     key: &'e ObjectKey,
@@ -180,10 +202,14 @@ impl Exporting<'_> {
         if self.record.format == DiskFormat::Raw || volume.backing_path()?.is_none() {
             return Ok(volume);
         }
-        self.reporter.phase(self.key, "joining the backing chain");
         let capacity = volume.info()?.capacity;
         let xml = VolumeXml::empty(&copy, "qcow2", capacity);
-        Ok(self.pool.copy_volume(&xml, &volume)?)
+        let told = Told {
+            key: self.key,
+            label: "joining the backing chain",
+            reporter: self.reporter,
+        };
+        daemon_copy(self.world, self.pool, &xml, &volume, &told)
     }
 
     fn load(&self, volume: &Volume, part: &Part) -> Result<()> {

@@ -3,14 +3,16 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 
 use super::super::images::{or_signal, private_dir};
 use super::content::Content;
 use super::make::Depth;
 use crate::api::{DiskFormat, ObjectKey, Quantity, Reporter};
-use crate::engine::{Interrupt, interrupted};
+use crate::engine::Interrupt;
+use crate::engine::disk_files::{self, Told};
 use crate::error::{Error, Result};
-use crate::host::{ImagePath, QemuImg, Workshop};
+use crate::host::{Copy, ImagePath, Packing, Workshop};
 use crate::image::ext4::{Ext4, fitting_size, least_size};
 use crate::image::tar::{Tree, Unpacking};
 use crate::observe::World;
@@ -97,8 +99,20 @@ pub(super) fn look(
         let path =
             |p: &std::path::Path| ImagePath::new(p).map_err(|e| Error::failed(e.to_string()));
         let (from, to) = (path(&image)?, path(&packed)?);
-        QemuImg::find()?.convert(&from, DiskFormat::Raw, &to, DiskFormat::Qcow2, false)?;
-        interrupted()?;
+        let copy = Copy {
+            from: &from,
+            from_format: DiskFormat::Raw,
+            to: &to,
+            to_format: DiskFormat::Qcow2,
+            packing: Packing::Plain,
+        };
+        let told = Told {
+            key,
+            label: "writing the qcow2 image",
+            reporter,
+        };
+        let total = std::fs::metadata(&image).map_err(cannot_make)?.blocks() * 512;
+        disk_files::copy(&copy, &told, total)?;
         image = packed;
     }
     let file = File::open(&image).map_err(cannot_make)?;

@@ -7,6 +7,7 @@
 mod apply;
 mod blank;
 mod content;
+mod daemon_copy;
 mod delete;
 mod export;
 mod from_tar;
@@ -20,8 +21,8 @@ mod worker;
 pub(super) use apply::apply;
 pub(super) use delete::delete;
 pub(super) use delete::refuse_base;
-pub(super) use export::export_file;
 pub use export::{ExportRequest, download, export};
+pub(super) use export::{export_file, refuse_present};
 pub(super) use from_tar::sweep;
 pub use grow_fs::{GrowFs, grow_fs};
 pub use import::{ImportRequest, import};

@@ -209,9 +209,15 @@ mod tests {
         fn content(&self, name: &str) -> Vec<u8> {
             let out = self.at("out.raw");
             let (from, format) = (self.at(name), DiskFormat::Qcow2);
-            self.qemu
-                .convert(&from, format, &out, DiskFormat::Raw, false)
-                .unwrap();
+            let copy = Copy {
+                from: &from,
+                from_format: format,
+                to: &out,
+                to_format: DiskFormat::Raw,
+                packing: Packing::Plain,
+            };
+            let stop = std::sync::atomic::AtomicBool::new(false);
+            self.qemu.copy(&copy, &stop, &mut |_| {}).unwrap();
             std::fs::read(out.as_path()).unwrap()
         }
     }

@@ -7,6 +7,7 @@ use crate::engine::disk_files::{Folder, Told};
 use crate::engine::snapshots;
 use crate::engine::volumes::blank::{blank, filling, has_room};
 use crate::engine::volumes::content::Content;
+use crate::engine::volumes::daemon_copy::daemon_copy;
 use crate::error::{Error, Result};
 use crate::libvirt::xml::volume::VolumeXml;
 use crate::libvirt::{Filling, Pool, Volume};
@@ -129,9 +130,12 @@ impl VolumeWorker<'_> {
         let definition = source.definition()?;
         if definition.format() == Some(format.as_str()) {
             let xml = blank(new, new.format.as_str(), size_of(&definition));
-            self.reporter
-                .phase(&self.key, &format!("copying {}", original.name));
-            return Ok(pool.copy_volume(&xml, &source)?);
+            let told = Told {
+                key: &self.key,
+                label: "copying",
+                reporter: self.reporter,
+            };
+            return daemon_copy(self.world, pool, &xml, &source, &told);
         }
         if (format, new.format) != (DiskFormat::Raw, DiskFormat::Raw) {
             return Err(Error::conflict(format!(
