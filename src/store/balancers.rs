@@ -9,8 +9,9 @@ use crate::api::{
     PortNumber, Timestamp, Uid,
 };
 
+use super::intent::IntentOp;
 use super::lock::ObjectLock;
-use super::records::{Annotations, IntentOp, Labels};
+use super::records::{Annotations, Labels};
 use super::{Record, Result, Store};
 
 /// A load balancer. It is written before nginx is told of it and removed after nginx has forgotten it,

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Name, PortForwardSpec, PortMapping, Timestamp, Uid};
 
-use super::records::{Annotations, IntentOp, Labels};
+use super::intent::IntentOp;
+use super::records::{Annotations, Labels};
 use super::{Record, Result, Store};
 
 /// A stand-alone forward. It is written before the first rule is made and removed after the last one

@@ -37,11 +37,15 @@ pub mod events;
 pub mod file;
 mod firewall_lock;
 mod forwards;
+mod host;
 pub mod index;
+mod instance;
+mod intent;
 pub mod lock;
 mod open;
 mod records;
 mod shared;
+mod slots;
 mod snapshot;
 mod values;
 mod version;
@@ -62,13 +66,14 @@ pub use error::{Result, StoreError};
 pub use events::{Event, EventType};
 pub use firewall_lock::FirewallLock;
 pub use forwards::{AppliedForward, ForwardRecord};
+pub use host::{HostRecord, KvmVerdict};
 pub use index::{ConsoleMark, Index, IndexRow, NicBrief, Updated, Verdict};
+pub use instance::{InstanceRecord, LastApplied, NicRecord, SeedState};
+pub use intent::{Intent, IntentOp, SwapRecord};
 pub use lock::{Holder, ObjectLock, StoreLock};
-pub use records::{
-    Annotations, FileRecord, HostRecord, InstanceRecord, Intent, IntentOp, KvmVerdict, Labels,
-    LastApplied, NicRecord, SeedState, SlotTable, SlotUse, SwapRecord,
-};
+pub use records::{Annotations, FileRecord, Labels};
 pub use shared::{group_id, make_shared};
+pub use slots::{SlotTable, SlotUse};
 pub use snapshot::{IN_LIBVIRT, SIDECAR, STORED, SnapshotDiskRecord, SnapshotRecord};
 pub use values::{SecretRecord, TypeRecord, is_built_in};
 pub use version::SCHEMA;

@@ -1,79 +1,25 @@
-//! `store rebuild`: the store from libvirt, the pool and the seeds.
+//! The records of instances, from their domains' metadata.
 //!
 //! What stands in a domain's metadata as a hash is taken from the seed, where it still is; user-data
 //! whose seed was scrubbed stays a hash, which is enough to see that it has not changed.
 
 use std::path::Path;
 
-use super::instances::masks;
-use super::{balancers, forwards};
-use crate::api::{DiskFormat, InstanceSpec, MaskKey, Name, Quantity, Timestamp, Uid, VolumeSpec};
+use super::Rebuilt;
+use crate::api::{InstanceSpec, MaskKey, Name, Timestamp, Uid};
 use crate::cloudinit::{RecoveredInput, Seed, iso_read};
+use crate::engine::instances::masks;
 use crate::error::{Error, Result};
-use crate::image::ImageRecord;
 use crate::libvirt::xml::domain::DomainXml;
-use crate::libvirt::{Domain, ObjectMetadata, Pool, PoolSort};
+use crate::libvirt::{Domain, ObjectMetadata};
 use crate::net::Mac;
-use crate::observe::{Depth, NetworkFacts, Scope, StoredImage, USER_NETWORK, World, ports_of};
+use crate::observe::{NetworkFacts, USER_NETWORK, World, ports_of};
 use crate::store::{
     FileRecord, InstanceRecord, LastApplied, NicRecord, STORE_WAIT, SeedState, SlotTable,
-    VolumeRecord,
 };
 
-/// What was found.
-#[derive(Debug, Clone, Default)]
-pub struct Rebuilt {
-    networks: Vec<String>,
-    instances: Vec<String>,
-    forwards: Vec<String>,
-    balancers: Vec<String>,
-    images: Vec<String>,
-    volumes: Vec<String>,
-    snapshots: Vec<String>,
-    incomplete: Vec<String>,
-}
-
-impl Rebuilt {
-    /// Returns what was found, a line each.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self
-            .networks
-            .iter()
-            .map(|n| format!("network/{n} rebuilt"))
-            .collect();
-        lines.extend(
-            self.instances
-                .iter()
-                .map(|n| format!("instance/{n} rebuilt")),
-        );
-        lines.extend(self.forwards.iter().map(|n| format!("forward/{n} rebuilt")));
-        let balancers = self.balancers.iter();
-        lines.extend(balancers.map(|n| format!("loadbalancer/{n} rebuilt")));
-        lines.extend(self.images.iter().map(|n| format!("image/{n} rebuilt")));
-        lines.extend(self.volumes.iter().map(|n| format!("volume/{n} rebuilt")));
-        lines.extend(
-            self.snapshots
-                .iter()
-                .map(|n| format!("snapshot/{n} rebuilt")),
-        );
-        lines.extend(self.incomplete.iter().cloned());
-        if lines.is_empty() {
-            lines.push("nothing is missing from the store".to_owned());
-        }
-        lines
-    }
-}
-
-/// Rebuilds what the store has not. Records that are there stay as they are.
-///
-/// # Errors
-/// What libvirt or the store refuses.
-pub fn run(world: &World) -> Result<Rebuilt> {
-    let mut rebuilt = Rebuilt::default();
-    images(world, &mut rebuilt)?;
-    networks(world, &mut rebuilt)?;
-    volumes(world, &mut rebuilt)?;
-    rebuilt.snapshots = super::snapshots::rebuild(world)?;
+/// Rebuilds the records of all domains that are ours.
+pub(super) fn rebuild(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
     let store = world.store()?;
     for brief in world.host()?.domain_briefs()? {
         let domain = match world.host()?.domain_by_uid(brief.uid) {
@@ -103,20 +49,14 @@ pub fn run(world: &World) -> Result<Rebuilt> {
         save(world, &record, &metadata)?;
         rebuilt.instances.push(record.name.to_string());
     }
-    let forwards = forwards::rebuild(world)?;
-    rebuilt.forwards = forwards.names;
-    rebuilt.incomplete.extend(forwards.incomplete);
-    let balancers = balancers::rebuild(world)?;
-    rebuilt.balancers = balancers.names;
-    rebuilt.incomplete.extend(balancers.incomplete);
-    Ok(rebuilt)
+    Ok(())
 }
 
 /// Writes a record with its row and its address slots.
 ///
 /// # Errors
 /// What the store refuses.
-pub(super) fn save(
+pub(in crate::engine) fn save(
     world: &World,
     record: &InstanceRecord,
     metadata: &ObjectMetadata,
@@ -145,7 +85,10 @@ pub(super) fn save(
 ///
 /// # Errors
 /// A conflict for a domain that is not ours; what libvirt refuses.
-pub(super) fn record_of_domain(world: &World, domain: &Domain) -> Result<InstanceRecord> {
+pub(in crate::engine) fn record_of_domain(
+    world: &World,
+    domain: &Domain,
+) -> Result<InstanceRecord> {
     let uid = domain.uid();
     let metadata = domain
         .metadata_config()?
@@ -292,7 +235,7 @@ fn files(world: &World, xml: &DomainXml, prefix: &str) -> Vec<FileRecord> {
 ///
 /// # Errors
 /// What libvirt refuses.
-pub(super) fn nics(world: &World, xml: &DomainXml) -> Result<Vec<NicRecord>> {
+pub(in crate::engine) fn nics(world: &World, xml: &DomainXml) -> Result<Vec<NicRecord>> {
     let host = world.host()?;
     let mut nics = Vec::new();
     for interface in &xml.devices.interfaces {
@@ -325,153 +268,4 @@ pub(super) fn nics(world: &World, xml: &DomainXml) -> Result<Vec<NicRecord>> {
         });
     }
     Ok(nics)
-}
-
-/// A network's definition says everything of it; the store has only its name, for completion. The
-/// addresses in it come back with the instances that have them.
-fn networks(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
-    let store = world.store()?;
-    let known = store.load_index().networks;
-    let found = world.networks(Scope::Managed, Depth::Listing)?;
-    let named = found
-        .iter()
-        .filter_map(|n| Some((n.metadata.uid?, n.metadata.name.as_ref()?)));
-    let new = named.filter(|(uid, _)| !known.contains_key(uid));
-    rebuilt
-        .networks
-        .extend(new.map(|(_, name)| name.to_string()));
-    Ok(())
-}
-
-/// Images are known by their sidecars in the pool.
-fn images(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
-    let host = world.host()?;
-    let pool = match host.pool(&world.settings().pool) {
-        Ok(pool) => pool,
-        Err(e) if e.is_not_found() => return Ok(()),
-        Err(e) => return Err(e.into()),
-    };
-    pool.refresh()?;
-    let store = world.store()?;
-    for volume in pool.volumes()? {
-        if !is_sidecar(&volume.name) {
-            continue;
-        }
-        let mut text = Vec::new();
-        volume.download(&mut text, 0, 1 << 20)?;
-        let Ok(image) = serde_json::from_slice::<ImageRecord>(trimmed(&text)) else {
-            continue;
-        };
-        if store.get::<StoredImage>(&image.name)?.is_some() {
-            continue;
-        }
-        rebuilt.images.push(image.name.to_string());
-        let lock = store.lock(STORE_WAIT)?;
-        store.put(&StoredImage {
-            uid: Uid::random(),
-            pool: pool.name.clone(),
-            image,
-            labels: Default::default(),
-            annotations: Default::default(),
-        })?;
-        drop(lock);
-    }
-    Ok(())
-}
-
-/// Volumes are known by their sidecars, in whichever pool.
-fn volumes(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
-    let store = world.store()?;
-    for pool in world.host()?.pools()? {
-        if !pool.is_active()? {
-            continue;
-        }
-        if pool.sort()? == PoolSort::Logical {
-            rebuild_logical(world, &pool, rebuilt)?;
-            continue;
-        }
-        for sidecar in pool.volumes()? {
-            let Some(file) = sidecar.name.strip_suffix(".json") else {
-                continue;
-            };
-            if file.starts_with("kvmctl-image-") || pool.find_volume(file)?.is_none() {
-                continue;
-            }
-            let mut text = Vec::new();
-            sidecar.download(&mut text, 0, 1 << 20)?;
-            let Ok(record) = serde_json::from_slice::<VolumeRecord>(trimmed(&text)) else {
-                continue;
-            };
-            let here = record.file.volume == file && record.file.pool == pool.name;
-            if !here || store.get::<VolumeRecord>(&record.name)?.is_some() {
-                continue;
-            }
-            let _lock = store.lock(STORE_WAIT)?;
-            store.put(&record)?;
-            rebuilt.volumes.push(record.name.to_string());
-        }
-    }
-    Ok(())
-}
-
-/// Logical volumes are known by their names, `NAME.UID.raw`: labels are lost.
-fn rebuild_logical(world: &World, pool: &Pool, rebuilt: &mut Rebuilt) -> Result<()> {
-    let store = world.store()?;
-    for volume in pool.volumes()? {
-        let parts: Vec<&str> = volume.name.split('.').collect();
-        let [name, uid, "raw"] = parts.as_slice() else {
-            continue;
-        };
-        let (Ok(name), Ok(uid)) = (Name::new(*name), uid.parse::<Uid>()) else {
-            continue;
-        };
-        if store.get::<VolumeRecord>(&name)?.is_some() {
-            continue;
-        }
-        let record = VolumeRecord {
-            name,
-            uid,
-            labels: Default::default(),
-            annotations: Default::default(),
-            generation: 1,
-            created: Timestamp::now(),
-            file: FileRecord {
-                pool: pool.name.clone(),
-                volume: volume.name.clone(),
-            },
-            format: DiskFormat::Raw,
-            spec: VolumeSpec {
-                size: Quantity::from_bytes(volume.info()?.capacity),
-                pool: Some(pool.name.clone()),
-                ..VolumeSpec::default()
-            },
-        };
-        let _lock = store.lock(STORE_WAIT)?;
-        store.put(&record)?;
-        rebuilt.volumes.push(record.name.to_string());
-    }
-    Ok(())
-}
-
-/// A raw volume may be padded.
-pub(super) fn trimmed(text: &[u8]) -> &[u8] {
-    let end = text.iter().rposition(|b| *b == b'}').map_or(0, |at| at + 1);
-    &text[..end]
-}
-
-/// Tells whether the pool has images although the store knows of none: somebody has lost the store.
-pub(super) fn images_forgotten(world: &World) -> bool {
-    let known = world
-        .store_for_reading()
-        .and_then(|store| Ok(store.keys::<StoredImage>()?));
-    let volumes = || -> Result<bool> {
-        let pool = world.host()?.pool(&world.settings().pool)?;
-        Ok(pool.volumes()?.iter().any(|v| is_sidecar(&v.name)))
-    };
-    // It is only a hint: what cannot be looked at says nothing.
-    known.is_ok_and(|known| known.is_empty()) && volumes().unwrap_or(false)
-}
-
-fn is_sidecar(volume: &str) -> bool {
-    volume.starts_with("kvmctl-image-") && volume.ends_with(".json")
 }

@@ -1,0 +1,67 @@
+//! What is known of a host.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Record, Result, STORE_WAIT, Store};
+use crate::api::{Timestamp, Uid};
+
+/// Whether KVM really runs a guest on a host with a certain CPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KvmVerdict {
+    /// CPU model, as libvirt's capabilities name it.
+    pub cpu: String,
+    /// Whether a Linux kernel printed its first line.
+    pub works: bool,
+    /// Why, for a person.
+    pub reason: String,
+    /// When it was tried.
+    pub when: Timestamp,
+    /// QEMU that tried it, as `10.0.2`.
+    pub qemu_version: String,
+}
+
+/// What is known of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostRecord {
+    /// UUID of the host, from libvirt's capabilities.
+    pub host: Uid,
+    /// Verdicts, one for each CPU that it has been seen with.
+    #[serde(default)]
+    pub kvm: Vec<KvmVerdict>,
+}
+
+impl Record for HostRecord {
+    const DIR: &'static str = "hosts";
+    type Key = Uid;
+    fn key(&self) -> Uid {
+        self.host
+    }
+}
+
+impl Store {
+    /// Returns the verdict on KVM for a host as it is now; none when its CPU is another one.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn kvm_verdict(&self, host: Uid, cpu: &str) -> Result<Option<KvmVerdict>> {
+        let record = self.get::<HostRecord>(&host)?;
+        Ok(record.and_then(|r| r.kvm.into_iter().find(|v| v.cpu == cpu)))
+    }
+
+    /// Remembers a verdict on KVM in place of an older one for the same CPU.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn put_kvm_verdict(&self, host: Uid, verdict: KvmVerdict) -> Result<()> {
+        let _lock = self.lock(STORE_WAIT)?;
+        let mut record = self.get::<HostRecord>(&host)?.unwrap_or(HostRecord {
+            host,
+            kvm: Vec::new(),
+        });
+        record.kvm.retain(|v| v.cpu != verdict.cpu);
+        record.kvm.push(verdict);
+        self.put(&record)
+    }
+}
