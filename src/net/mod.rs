@@ -9,6 +9,7 @@ pub mod choice;
 mod error;
 pub mod forward;
 mod mac;
+mod segment;
 pub mod slots;
 pub mod subnet;
 

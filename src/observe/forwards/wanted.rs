@@ -6,10 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::api::{Name, PortForwardSpec, PortMapping, Timestamp, Uid};
 use crate::error::Result;
-use crate::libvirt::xml::network::NetworkXml;
-use crate::net::forward::{Bridge, LibvirtRules, Mapping, Segment};
+use crate::net::forward::Mapping;
 use crate::observe::World;
-use crate::store::{ForwardRecord, IndexRow, InstanceRecord, Labels, NicBrief};
+use crate::store::ForwardRecord;
+
+use super::place::Place;
+use super::segment::Lookup;
 
 /// Whose a forward is.
 #[derive(Debug, Clone)]
@@ -63,7 +65,7 @@ impl Astray {
         self.reason == Self::ELSEWHERE
     }
 
-    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { reason, message }
     }
@@ -85,46 +87,6 @@ impl WantedForward {
             Origin::Listed { uid, .. } => *uid,
         }
     }
-}
-
-/// Where an instance is, as far as forwards and balancers must know.
-#[derive(Debug)]
-pub struct Place {
-    pub(in crate::observe) name: Name,
-    pub(in crate::observe) labels: Labels,
-    pub(in crate::observe) nics: Vec<NicBrief>,
-    ports: Vec<PortMapping>,
-    created: Timestamp,
-}
-
-impl From<IndexRow> for Place {
-    fn from(row: IndexRow) -> Self {
-        Self {
-            name: row.name,
-            labels: row.labels,
-            nics: row.nics,
-            ports: row.ports,
-            created: row.created,
-        }
-    }
-}
-
-impl From<InstanceRecord> for Place {
-    fn from(record: InstanceRecord) -> Self {
-        Self {
-            nics: record.reserved(),
-            name: record.name,
-            labels: record.labels,
-            ports: record.ports,
-            created: record.created,
-        }
-    }
-}
-
-/// What is looked up once for all forwards of a run.
-#[derive(Debug, Default)]
-pub(crate) struct Lookup {
-    segments: BTreeMap<String, Result<Segment, Astray>>,
 }
 
 impl World {
@@ -174,29 +136,6 @@ impl World {
             .into_iter()
             .map(|record| self.alone(record, &places, &gone, &mut lookup));
         led.collect()
-    }
-
-    /// Returns where every instance is, also of those that are being made.
-    pub(in crate::observe) fn places(&self) -> Result<BTreeMap<Uid, Place>> {
-        let briefs = self.host()?.domain_briefs()?;
-        let rows = self.index_of(&briefs)?.rows.into_iter();
-        let mut places: BTreeMap<Uid, Place> =
-            rows.map(|(uid, row)| (uid, Place::from(row))).collect();
-        for (uid, begun) in self.intents()? {
-            // What is being changed is in its record first.
-            if begun.intent.op != crate::store::IntentOp::Delete {
-                let record: Option<InstanceRecord> = self.store_for_reading()?.get(&uid)?;
-                places.extend(record.map(|r| (uid, Place::from(r))));
-            }
-        }
-        Ok(places)
-    }
-
-    /// Identities of the instances whose deletion has begun.
-    pub(in crate::observe) fn deleted_instances(&self) -> Result<BTreeSet<Uid>> {
-        let intents = self.intents()?.into_iter();
-        let deleted = intents.filter(|(_, b)| b.intent.op == crate::store::IntentOp::Delete);
-        Ok(deleted.map(|(uid, _)| uid).collect())
     }
 
     fn alone(
@@ -277,7 +216,7 @@ impl World {
         localhost: bool,
         lookup: &mut Lookup,
     ) -> Result<(Option<String>, Result<Mapping, Astray>)> {
-        let nic = match nic_of(place, network) {
+        let nic = match place.nic(network) {
             Some(nic) => Some(nic.clone()),
             None => self.leased(uid, network)?,
         };
@@ -302,86 +241,6 @@ impl World {
         });
         Ok((Some(nic.network), aim))
     }
-
-    /// A domain that carries our mark may be a colleague's, whose store knows what we do not.
-    fn is_in_this_store(&self, uid: Uid, place: &Place) -> Result<bool> {
-        let store = self.store_for_reading()?;
-        Ok(!place.nics.is_empty() || store.get::<InstanceRecord>(&uid)?.is_some())
-    }
-
-    /// Finds the address that an instance without a reserved one has been given.
-    pub(in crate::observe) fn leased(
-        &self,
-        uid: Uid,
-        network: Option<&str>,
-    ) -> Result<Option<NicBrief>> {
-        let record: Option<InstanceRecord> = self.store_for_reading()?.get(&uid)?;
-        let nics = record.into_iter().flat_map(|r| r.nics);
-        for nic in nics.filter(|n| n.network_uid.is_some()) {
-            if network.is_some_and(|wanted| wanted != nic.network) {
-                continue;
-            }
-            let leases = match self.host()?.leases(&nic.network) {
-                Ok(leases) => leases,
-                Err(e) if e.is_not_found() => continue,
-                Err(e) => return Err(e.into()),
-            };
-            let mac = nic.mac.to_string();
-            let lease = leases.iter().find(|l| l.mac.eq_ignore_ascii_case(&mac));
-            if let Some(IpAddr::V4(ip)) = lease.map(|l| l.ip) {
-                let network = nic.network;
-                return Ok(Some(NicBrief { network, ip }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Looks up what rules must know of a network.
-    fn segment(&self, name: &str, lookup: &mut Lookup) -> Result<Result<Segment, Astray>> {
-        if let Some(known) = lookup.segments.get(name) {
-            return Ok(known.clone());
-        }
-        let found = match self.host()?.network(name) {
-            // That of one which is not active is known as well, and its rules need not go.
-            Ok(network) => segment_of(&network.definition()?),
-            Err(e) if e.is_not_found() => Err(Astray::new(
-                "NetworkNotFound",
-                format!("there is no network {name:?}"),
-            )),
-            Err(e) => return Err(e.into()),
-        };
-        lookup.segments.insert(name.to_owned(), found.clone());
-        Ok(found)
-    }
-}
-
-fn nic_of<'p>(place: &'p Place, network: Option<&str>) -> Option<&'p NicBrief> {
-    let wanted = |nic: &&NicBrief| network.is_none_or(|name| nic.network == name);
-    place.nics.iter().find(wanted)
-}
-
-pub(in crate::observe) fn segment_of(xml: &NetworkXml) -> Result<Segment, Astray> {
-    let astray = |why: &str| Astray::new("NoRules", format!("network {:?} {why}", xml.name));
-    let bridge = xml.bridge.as_ref().and_then(|b| b.name.as_deref());
-    let bridge: Bridge = bridge
-        .ok_or_else(|| astray("has no bridge of its own"))?
-        .parse()
-        .map_err(|e: crate::api::InvalidName| astray(&format!("cannot be named in a rule: {e}")))?;
-    let subnet = xml
-        .subnet()
-        .ok_or_else(|| astray("has no IPv4 range of libvirt's"))?;
-    let mode = xml.forward.as_ref();
-    let libvirt = match mode.map(|f| f.mode.as_deref().unwrap_or("nat")) {
-        Some("nat") => LibvirtRules::Nat,
-        Some("route") => LibvirtRules::Filter,
-        None => LibvirtRules::Isolated,
-        Some(_) => LibvirtRules::None,
-    };
-    Ok(Segment {
-        bridge,
-        subnet: subnet.trunc().into(),
-        libvirt,
-    })
 }
 
 /// The name that a forward in an instance's list is seen by: `web-8080`, `web-53-udp`.
@@ -444,28 +303,5 @@ mod tests {
         let ports = "8080:80".parse().unwrap();
         let name = listed_name(&long, &ports, &mut none).unwrap();
         assert_eq!(name.as_str().len(), 63);
-    }
-
-    #[test]
-    fn what_rules_must_know_is_read_from_the_network() {
-        let network = |inside: &str| {
-            let xml = format!("<network><name>n</name>{inside}</network>");
-            segment_of(&NetworkXml::from_xml(&xml).unwrap())
-        };
-        let ip = "<ip address='10.0.0.1' netmask='255.255.255.0'/>";
-        let bridge = "<bridge name='virbr7'/>";
-        for (forward, rules) in [
-            ("<forward mode='nat'/>", LibvirtRules::Nat),
-            ("<forward/>", LibvirtRules::Nat),
-            ("<forward mode='route'/>", LibvirtRules::Filter),
-            ("", LibvirtRules::Isolated),
-            ("<forward mode='open'/>", LibvirtRules::None),
-        ] {
-            let found = network(&format!("{forward}{bridge}{ip}")).unwrap();
-            assert_eq!(found.libvirt, rules, "{forward}");
-            assert_eq!(found.subnet.to_string(), "10.0.0.0/24");
-        }
-        assert_eq!(network(ip).unwrap_err().reason, "NoRules");
-        assert_eq!(network(bridge).unwrap_err().reason, "NoRules");
     }
 }
