@@ -73,11 +73,12 @@ impl Domain {
         })
     }
 
-    /// Removes our element everywhere.
+    /// Removes our elements everywhere.
     ///
     /// # Errors
     /// What the driver refuses.
     pub fn remove_metadata(&self) -> Result<(), LibvirtError> {
+        self.set_forwards_note(None)?;
         let mut flags = sys::VIR_DOMAIN_AFFECT_CONFIG;
         if self.state()?.is_active() {
             flags |= sys::VIR_DOMAIN_AFFECT_LIVE;
@@ -89,7 +90,7 @@ impl Domain {
 }
 
 /// VIR_DOMAIN_METADATA_ELEMENT
-const ELEMENT: i32 = sys::VIR_DOMAIN_METADATA_ELEMENT as i32;
+pub(super) const ELEMENT: i32 = sys::VIR_DOMAIN_METADATA_ELEMENT as i32;
 
 #[cfg(test)]
 mod tests {

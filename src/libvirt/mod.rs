@@ -14,6 +14,7 @@ mod domain;
 mod error;
 mod events;
 mod ffi;
+mod forwards_note;
 mod freeze;
 mod interface;
 mod metadata;

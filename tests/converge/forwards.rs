@@ -275,8 +275,9 @@ fn a_store_that_is_lost_comes_back_with_its_forwards() {
     instance(&place, &web, &["-p", "0:80"]);
     place.run(&["net", "forward", &web, "18035:81/udp"]).ok();
     let name = format!("{web}-18035-udp");
+    place.run(&["label", "forward", &name, "tier=front"]).ok();
     let shown = |place: &Place| {
-        let columns = "custom-columns=N:.metadata.name,S:.spec,P:.status.phase,H:.status.hostPort";
+        let columns = "custom-columns=N:.metadata.name,L:.metadata.labels,S:.spec,P:.status.phase,H:.status.hostPort";
         let list = ["get", "forwards", "-o", columns];
         place.run(&list).ok().stdout
     };
@@ -288,7 +289,10 @@ fn a_store_that_is_lost_comes_back_with_its_forwards() {
     assert_eq!(shown(&place), before);
     place.run(&["reconcile", "--check"]).ok();
     assert_eq!(rules(NET), rules_before);
+    assert!(before.contains("front"), "{before}");
     place.run(&["delete", "forward", &name]).ok();
+    let domain = place.virsh(&["dumpxml", "--inactive", &web]).ok();
+    assert!(!domain.stdout.contains("front"), "{domain}");
     place.delete(&web).ok();
     assert_eq!(rules(NET).len(), 0);
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::claims::Claims;
 use super::desired::desired;
+use super::labels;
 use super::one::{
     already_exists, applied_of, as_listed, can_lead, key_of, line, new_record, plan_of, probe, told,
 };
@@ -248,10 +249,23 @@ impl<'r> Run<'r> {
         }
     }
 
+    fn keep_labels(&self, todo: &Todo<'_>) {
+        let (before, after) = (todo.before.as_ref(), Some(&todo.record));
+        let labelled = [before, after]
+            .into_iter()
+            .flatten()
+            .filter(|r| labels::has_any(r));
+        let instances: BTreeSet<&Name> = labelled.map(|r| &r.spec.instance).collect();
+        for instance in instances {
+            labels::keep(self.world, instance);
+        }
+    }
+
     fn finish(&self, todo: Todo<'_>, together: bool) -> Result<Applied> {
         let (key, uid) = (&todo.key, todo.record.uid);
         let worker = ForwardWorker::new(self.world, uid).whose_rules_are_right(together);
         let Err(failed) = execute(&todo.plan(), &worker, self.reporter) else {
+            self.keep_labels(&todo);
             let reason = match todo.before {
                 None => "Created",
                 Some(_) => "Configured",

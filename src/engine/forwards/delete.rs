@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::labels;
 use super::rules::{self, require_firewall};
 use super::worker::ForwardWorker;
 use super::{AT_ONCE, OBJECT_WAIT, note};
@@ -72,7 +73,7 @@ fn delete_some(
     let finish = |(key, going): (&&ObjectKey, Result<Going<'_>>)| {
         if let Some(record) = going?.record {
             let worker = ForwardWorker::new(world, record.uid).whose_rules_are_right(together);
-            carry_out(world, key, &worker, record.uid, reporter)?;
+            carry_out(world, key, &worker, &record, reporter)?;
         }
         Ok(told(key))
     };
@@ -143,23 +144,26 @@ pub(super) fn finish(
     record: ForwardRecord,
     reporter: &dyn Reporter,
 ) -> Result<()> {
-    let uid = record.uid;
-    write_down(world, record)?;
-    carry_out(world, key, &ForwardWorker::new(world, uid), uid, reporter)
+    write_down(world, record.clone())?;
+    let worker = ForwardWorker::new(world, record.uid);
+    carry_out(world, key, &worker, &record, reporter)
 }
 
 fn carry_out(
     world: &World,
     key: &ObjectKey,
     worker: &ForwardWorker<'_>,
-    uid: Uid,
+    record: &ForwardRecord,
     reporter: &dyn Reporter,
 ) -> Result<()> {
     execute(&forward::delete(key.clone()), worker, reporter)?;
+    if labels::has_any(record) {
+        labels::keep(world, &record.spec.instance);
+    }
     note(
         world,
         key,
-        uid,
+        record.uid,
         "Deleted",
         "the forward and its rules are gone",
     );

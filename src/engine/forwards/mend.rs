@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use super::labels;
 use super::rules;
 use super::worker::ForwardWorker;
 use super::{OBJECT_WAIT, delete, listed, user_space};
@@ -151,6 +152,9 @@ fn finish(
         return Ok("deleted".to_owned());
     }
     ForwardWorker::new(world, record.uid).again()?;
+    if labels::has_any(&record) {
+        labels::keep(world, &record.spec.instance);
+    }
     Ok(match record.begun {
         Some(IntentOp::Create) => "created".to_owned(),
         _ => "configured".to_owned(),

@@ -14,6 +14,7 @@ mod apply;
 mod claims;
 mod delete;
 mod desired;
+mod labels;
 mod listed;
 mod mend;
 mod one;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::labels;
 use crate::api::{Name, PortForwardSpec, PortMapping, Timestamp, Uid};
 use crate::error::Result;
 use crate::host::firewall::{FirewallError, Found};
@@ -18,7 +19,7 @@ pub(in crate::engine) struct Rebuilt {
     pub(in crate::engine) incomplete: Vec<String>,
 }
 
-/// Writes the records that the store has not. Labels stand in no rule and are lost.
+/// Writes the records that the store has not. Labels stand in no rule: the instance carries them.
 ///
 /// # Errors
 /// What the store or the firewall refuses.
@@ -47,6 +48,7 @@ pub(in crate::engine) fn rebuild(world: &World) -> Result<Rebuilt> {
     }
     let store = world.store()?;
     let instances: Vec<InstanceRecord> = store.all()?;
+    let kept = labels::kept(world, &instances);
     for (uid, (name, rules)) in owners {
         let lock = store.lock(STORE_WAIT)?;
         let known = store.get::<ForwardRecord>(&uid)?.is_some();
@@ -55,7 +57,11 @@ pub(in crate::engine) fn rebuild(world: &World) -> Result<Rebuilt> {
         }
         match spec(&rules, &instances) {
             Some(spec) => {
-                store.put(&record(uid, &name, spec))?;
+                let record = record(uid, &name, spec);
+                store.put(&match kept.get(&uid) {
+                    Some(kept) => with_labels(record, kept),
+                    None => record,
+                })?;
                 rebuilt.names.push(name.to_string());
             }
             None => rebuilt.incomplete.push(format!(
@@ -81,6 +87,18 @@ fn record(uid: Uid, name: &Name, spec: PortForwardSpec) -> ForwardRecord {
         begun: None,
         pid: None,
         deletion_timestamp: None,
+    }
+}
+
+/// What rules cannot tell; they are right where both tell something.
+fn with_labels(record: ForwardRecord, kept: &ForwardRecord) -> ForwardRecord {
+    let same = record.spec.mapping() == kept.mapping();
+    ForwardRecord {
+        labels: kept.labels.clone(),
+        annotations: kept.annotations.clone(),
+        created: kept.created,
+        last_applied: kept.last_applied.clone().filter(|_| same),
+        ..record
     }
 }
 
