@@ -28,9 +28,8 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ReconcileArgs) -> Result<()>
     };
     match ctx.format(&["table", "json", "yaml"])? {
         crate::output::OutputFormat::Table | crate::output::OutputFormat::Wide => {
-            for finding in &findings {
-                ctx.ui().out_line(&finding.to_string())?;
-            }
+            ctx.ui()
+                .out_lines(findings.iter().map(ToString::to_string))?;
         }
         format => ctx.print_value(&format, &findings)?,
     }

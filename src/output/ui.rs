@@ -116,6 +116,19 @@ impl Ui {
         self.out(&format!("{}\n", escape::text(text)))
     }
 
+    /// As [`Ui::out_line`], for lines that are known together: they are written at once.
+    ///
+    /// # Errors
+    /// As [`Ui::out`].
+    pub fn out_lines(&self, lines: impl IntoIterator<Item = String>) -> Result<()> {
+        let lines = lines.into_iter();
+        let text: String = lines.map(|l| format!("{}\n", escape::text(&l))).collect();
+        match text.is_empty() {
+            true => Ok(()),
+            false => self.out(&text),
+        }
+    }
+
     /// Writes bytes to standard output as they are (a command's own output).
     ///
     /// # Errors

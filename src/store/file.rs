@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::beneath;
 use super::error::{Result, StoreError};
+use super::parsed::Parsed;
 
 /// No file of ours is larger; a larger one is not ours.
 const MAX_FILE: u64 = 64 << 20;
@@ -38,6 +39,7 @@ pub struct Dir {
     /// Where temporary files are made: a directory beneath, on the same file system.
     temp: &'static str,
     shared: bool,
+    pub(super) parsed: Parsed,
 }
 
 impl Dir {
@@ -60,6 +62,7 @@ impl Dir {
             path: path.to_owned(),
             temp,
             shared: stat.st_mode & 0o2020 == 0o2020,
+            parsed: Parsed::default(),
         }))
     }
 

@@ -43,6 +43,7 @@ mod instance;
 mod intent;
 pub mod lock;
 mod open;
+mod parsed;
 mod records;
 mod shared;
 mod slots;
@@ -127,7 +128,7 @@ impl RecordKey for Uid {}
 impl RecordKey for Name {}
 
 /// Something that has a YAML file of its own.
-pub trait Record: Serialize + DeserializeOwned {
+pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// Directory of its files.
     const DIR: &'static str;
     /// Whether a message about a damaged file may quote it.
@@ -303,7 +304,7 @@ fn rel<T: Record>(key: &str) -> String {
 
 fn read_record<T: Record>(dir: &Dir, key: &str) -> Result<Option<T>> {
     let rel = rel::<T>(key);
-    let record: Option<T> = dir.read_yaml(&rel, T::CONTENTS)?;
+    let record: Option<T> = dir.read_record(&rel, T::CONTENTS)?;
     match record {
         Some(record) if record.key().to_string() != key => {
             Err(dir.damaged(&rel, format!("it is the record of {}", record.key())))

@@ -28,9 +28,31 @@ impl Dir {
         let Some(bytes) = self.read(rel)? else {
             return Ok(None);
         };
-        serde_yaml::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| self.damaged(rel, what_is_wrong(&e, contents)))
+        self.parse(rel, &bytes, contents).map(Some)
+    }
+
+    /// As [`Dir::read_yaml`], for what is read again and again in one run. Secrets are not kept.
+    ///
+    /// # Errors
+    /// As [`Dir::read_yaml`].
+    pub fn read_record<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+        &self,
+        rel: &str,
+        contents: Contents,
+    ) -> Result<Option<T>> {
+        if contents == Contents::Secret {
+            return self.read_yaml(rel, contents);
+        }
+        let Some(bytes) = self.read(rel)? else {
+            self.parsed.forget(rel);
+            return Ok(None);
+        };
+        let parse = |bytes: &[u8]| self.parse(rel, bytes, contents);
+        self.parsed.read(rel, bytes, parse).map(Some)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, rel: &str, bytes: &[u8], contents: Contents) -> Result<T> {
+        serde_yaml::from_slice(bytes).map_err(|e| self.damaged(rel, what_is_wrong(&e, contents)))
     }
 
     /// Replaces a YAML file.
