@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::failpoint::one_thread;
 use crate::error::{Error, Kind, Result};
+use crate::host::one_thread;
 
 /// What came of a run over several objects.
 #[derive(Debug, Default)]

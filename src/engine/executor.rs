@@ -2,10 +2,11 @@
 
 use std::thread;
 
-use super::failpoint::{boundary, one_thread};
+use super::failpoint::boundary;
 use super::signal::interrupted;
 use crate::api::Reporter;
 use crate::error::{Error, Result};
+use crate::host::one_thread;
 use crate::plan::{ObjectPlan, Outcome, Step};
 
 /// What a step does to the world; one implementation a kind.

@@ -23,9 +23,3 @@ pub(super) fn boundary() {
 /// Does nothing.
 #[cfg(not(debug_assertions))]
 pub(super) fn boundary() {}
-
-/// Returns whether everything is to be done on one thread, if `KVMCTL_ONE_THREAD` is set: strace counts
-/// the calls of each thread by themselves, and only so is the N-th of one the N-th of all.
-pub(super) fn one_thread() -> bool {
-    cfg!(debug_assertions) && std::env::var_os("KVMCTL_ONE_THREAD").is_some()
-}

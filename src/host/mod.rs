@@ -20,6 +20,7 @@ mod ssh;
 pub mod systemd;
 pub mod taps;
 mod terminal;
+mod threads;
 mod tunnel;
 mod workshop;
 
@@ -36,5 +37,6 @@ pub use qemu_img::{
 pub use routes::parse as parse_routes;
 pub use ssh::{Ran, Ssh, SshTarget};
 pub use terminal::Terminal;
+pub(crate) use threads::one_thread;
 pub use tunnel::Tunnel;
 pub use workshop::Workshop;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Place;
 use super::forwards::{alone, instance, manifest, phase, records, rules};
+use super::{Place, Recovery};
 use crate::support::{CommandOutput, Sweep};
 
 /// Runs a command that is killed at a call, or not.
@@ -87,7 +87,47 @@ fn a_creation_and_a_deletion_that_are_killed_at_any_call_converge() {
         is_gone(&when);
     }
     assert!(sweep.kills() > 6, "the calls are gone: {}", sweep.kills());
+
+    let at = writer(&place, &apply);
+    place.run(&delete).ok();
+    for recovery in Recovery::ALL {
+        let when = format!("creation killed while rules are written, then {recovery:?}");
+        assert!(killed_at(&place, "pidfd_open", at, &apply).1, "{when}");
+        match recovery {
+            Recovery::SameCommand => drop(place.run(&apply).ok()),
+            Recovery::Reconcile => drop(place.run(&["reconcile"]).ok()),
+            Recovery::Delete => {}
+        }
+        if recovery != Recovery::Delete {
+            is_whole(&when);
+        }
+        place.run(&delete).ok();
+        is_gone(&when);
+    }
+    place.run(&apply).ok();
+    let at = writer(&place, &delete);
+    for recovery in [&delete[..], &["reconcile"]] {
+        let when = format!("deletion killed while rules are removed, then {recovery:?}");
+        place.run(&apply).ok();
+        assert!(killed_at(&place, "pidfd_open", at, &delete).1, "{when}");
+        place.run(recovery).ok();
+        is_gone(&when);
+    }
     place.delete(&web).ok();
+}
+
+/// Runs a command and returns which of the programs that it ran, and waited for by pidfd_open(2), was
+/// the one that wrote rules.
+fn writer(place: &Place, args: &[&str]) -> usize {
+    place.tampered("execve", "delay_enter=1", args).ok();
+    let log = place.strace_log();
+    let programs = log
+        .lines()
+        .filter(|l| l.contains("execve(\"") && !l.contains("ENOENT"));
+    let is_writer = |line: &str| line.contains("/iptables-restore\"");
+    // The first one is kvmctl itself.
+    let at = programs.skip(1).position(is_writer);
+    at.unwrap_or_else(|| panic!("nothing is written: {log}")) + 1
 }
 
 /// Counts how often the last command wrote rules.

@@ -321,6 +321,11 @@ fn write_chain(text: &mut String, chain: Chain, change: &ChainDelta, new_table: 
     let mut line = |words: std::fmt::Arguments<'_>| {
         let _ = writeln!(text, "{words}");
     };
+    if change.drop_table {
+        // The jump says that the table is ours, and goes with it.
+        line(format_args!("-F {name}"));
+        return;
+    }
     if change.make {
         line(format_args!(":{name} - [0:0]"));
     }
@@ -351,8 +356,30 @@ fn write_chain(text: &mut String, chain: Chain, change: &ChainDelta, new_table: 
     }
 }
 
-/// Returns the tables that were made for what goes now.
-pub(super) fn tables_to_drop(delta: &Delta) -> BTreeSet<&'static str> {
-    let gone = delta.iter().filter(|(_, change)| change.drop_table);
-    gone.map(|(chain, _)| place(*chain).0).collect()
+/// Returns the tables that were made for what goes now, and the chains of ours that are the last in
+/// them.
+pub(super) fn tables_to_drop(delta: &Delta) -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut tables: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (chain, _) in delta.iter().filter(|(_, change)| change.drop_table) {
+        tables
+            .entry(place(*chain).0)
+            .or_default()
+            .push(chain.name());
+    }
+    tables
+}
+
+/// Writes the end of those chains in a table that must stay.
+pub(super) fn end_of_chains(delta: &Delta, table: &str) -> String {
+    let mut text = format!("*{table}\n");
+    let going =
+        |(chain, change): &(&Chain, &ChainDelta)| change.drop_table && place(**chain).0 == table;
+    for (chain, change) in delta.iter().filter(going) {
+        for jump in &change.unjump {
+            let _ = writeln!(text, "-D {}", jump.text);
+        }
+        let _ = writeln!(text, "-X {}", chain.name());
+    }
+    text.push_str("COMMIT\n");
+    text
 }

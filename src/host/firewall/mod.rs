@@ -14,6 +14,7 @@ mod foreign;
 mod health;
 mod iptables;
 mod kernel;
+mod netlink;
 mod nftables;
 mod plan;
 mod present;
@@ -22,12 +23,13 @@ mod reading;
 mod roundtrip_tests;
 mod rule;
 mod ruleset;
+mod tables;
 pub(in crate::host) mod tools;
 mod words;
 
-use std::thread;
 use std::time::Duration;
 
+use super::threads::side_by_side;
 use crate::error::{Error, Result};
 use crate::net::forward::{Mapping, Segment};
 use crate::store::{FirewallLock, Store};
@@ -169,12 +171,8 @@ impl Firewall {
 
     /// Reads the rules while `wanted` asks the daemon and the store.
     fn look(&self, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Look> {
-        let (wanted, ruleset) = thread::scope(|scope| {
-            let reading = scope.spawn(|| self.read());
-            (wanted(), reading.join())
-        });
-        let wanted = wanted?;
-        let ruleset = ruleset.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (ruleset, wanted) = side_by_side(|| self.read(), wanted);
+        let (wanted, ruleset) = (wanted?, ruleset?);
         let plan = plan(&ruleset, &wanted);
         Ok(Look {
             wanted,
@@ -239,20 +237,11 @@ impl Firewall {
             let half = before.half(*family);
             match (firewall, &half.iptables, &half.nftables) {
                 (Firewalls::Iptables, Some(saved), _) => {
-                    let name = match family {
-                        Family::V4 => "iptables-restore",
-                        Family::V6 => "ip6tables-restore",
-                    };
-                    let script = iptables::script(delta, saved);
-                    tracing::debug!(target: "host", "{name} reads\n{script}");
-                    self.tools.run_if_there(
-                        name,
-                        "iptables",
-                        &["--noflush", "-w", "5"],
-                        script.as_bytes(),
-                    )?;
-                    for table in iptables::tables_to_drop(delta) {
-                        self.drop_if_empty(*family, table)?;
+                    self.restore(*family, &iptables::script(delta, saved))?;
+                    for (table, chains) in iptables::tables_to_drop(delta) {
+                        if !self.drop_table(*family, table, &chains)? {
+                            self.restore(*family, &iptables::end_of_chains(delta, table))?;
+                        }
                     }
                 }
                 (Firewalls::Nftables, _, Some(listed)) => {
@@ -270,21 +259,45 @@ impl Firewall {
         Ok(())
     }
 
-    /// Takes a table away that iptables made for us, unless somebody uses it by now.
-    fn drop_if_empty(&self, family: Family, table: &str) -> Result<(), FirewallError> {
+    fn restore(&self, family: Family, script: &str) -> Result<(), FirewallError> {
+        let name = match family {
+            Family::V4 => "iptables-restore",
+            Family::V6 => "ip6tables-restore",
+        };
+        tracing::debug!(target: "host", "{name} reads\n{script}");
+        let args = ["--noflush", "-w", "5"];
+        self.tools
+            .run_if_there(name, "iptables", &args, script.as_bytes())
+            .map(drop)
+    }
+
+    /// Takes a table away that iptables made for us, with what is left of our chains in it; returns
+    /// whether it is gone. It stays where somebody uses it by now.
+    fn drop_table(
+        &self,
+        family: Family,
+        table: &str,
+        chains: &[&str],
+    ) -> Result<bool, FirewallError> {
         let ip = nftables::keyword(family);
-        let listed = match self.nft(&["list", "table", ip, table]) {
+        let listed = match self.nft(&["-a", "list", "table", ip, table]) {
             Ok(Some(text)) => text,
             // The older iptables keeps its tables for itself, and none of them can be taken away.
-            Ok(None) | Err(FirewallError::Tool(_)) => return Ok(()),
+            Ok(None) | Err(FirewallError::Tool(_)) => return Ok(false),
             Err(e) => return Err(e),
         };
-        if let Some(script) = nftables::drop_empty(&listed, ip, table) {
-            let args = ["-f", "-"];
-            self.tools
-                .run_if_there("nft", "nftables", &args, script.as_bytes())?;
+        let Some(script) = nftables::drop_whole(&listed, ip, table, chains) else {
+            return Ok(false);
+        };
+        let args = ["-f", "-"];
+        let dropped = self
+            .tools
+            .run_if_there("nft", "nftables", &args, script.as_bytes());
+        match dropped {
+            Ok(_) => Ok(true),
+            Err(FirewallError::Tool(_)) => Ok(false),
+            Err(e) => Err(e),
         }
-        Ok(())
     }
 }
 

@@ -361,19 +361,27 @@ fn write_chain(text: &mut String, chain: Chain, change: &ChainDelta, family: Fam
     }
 }
 
-/// Writes the end of a table of iptables that nothing is left in; `None` when something is.
-pub(super) fn drop_empty(listed: &str, ip: &str, table: &str) -> Option<String> {
-    let mut script = String::new();
+/// Writes the end of a table of iptables in which there is nothing but some chains of ours, which are
+/// empty, and the jumps to them; `None` when there is more. The listing tells handles.
+pub(super) fn drop_whole(listed: &str, ip: &str, table: &str, ours: &[&str]) -> Option<String> {
+    let (mut rules, mut chains) = (String::new(), Vec::new());
     for line in listed.lines().map(str::trim) {
-        match line.split(' ').collect::<Vec<_>>().as_slice() {
+        let (text, handle) = line.split_once(" # handle ").unwrap_or((line, ""));
+        match text.split(' ').collect::<Vec<_>>().as_slice() {
             ["table", ..] | ["}" | "" | "#", ..] => {}
             ["type", .., "policy", "accept;"] => {}
-            // A chain with a rule cannot be deleted, so one that came just now saves the table.
-            ["chain", name, "{"] => {
-                let _ = writeln!(script, "delete chain {ip} {table} {name}");
+            ["chain", name, "{"] => chains.push((*name).to_owned()),
+            words => {
+                let leads = |pair: &[&str]| pair[0] == "jump" && ours.contains(&pair[1]);
+                let chain = chains.last().filter(|_| words.windows(2).any(leads))?;
+                let _ = writeln!(rules, "delete rule {ip} {table} {chain} handle {handle}");
             }
-            _ => return None,
         }
+    }
+    let mut script = rules;
+    // A chain with a rule cannot be deleted, so one that came just now saves the table.
+    for chain in chains {
+        let _ = writeln!(script, "delete chain {ip} {table} {chain}");
     }
     let _ = writeln!(script, "delete table {ip} {table}");
     Some(script)

@@ -1,31 +1,37 @@
 //! Everything about forwards that the kernel holds, read at one moment: each tool takes some
 //! milliseconds, most of them to start, so they run side by side.
 
-use std::thread;
-
 use super::super::command::HostError;
+use super::super::threads::side_by_side;
 use super::error::FirewallError;
 use super::iptables::Saved;
 use super::nftables::Listed;
 use super::rule::Family;
 use super::ruleset::{Firewalls, Half, Ruleset};
+use super::tables::{self, Tables};
+use super::tools::Privilege;
 use super::{Firewall, iptables, nftables};
 
 impl Firewall {
     /// Reads both firewalls of both families.
     pub(super) fn read(&self) -> Result<Ruleset, FirewallError> {
-        let ruleset = thread::scope(|scope| {
-            let v6 = scope.spawn(|| self.half(Family::V6));
-            let nftables = scope.spawn(|| self.nftables(Family::V4));
-            let iptables = self.iptables(Family::V4)?;
-            Ok::<_, FirewallError>(Ruleset {
-                v4: Half {
-                    iptables,
-                    nftables: joined(nftables)?,
-                },
-                v6: joined(v6)?,
-            })
-        })?;
+        let tables = self.tables();
+        let (v6, (nftables, iptables)) = side_by_side(
+            || self.half(Family::V6, tables.as_ref()),
+            || {
+                side_by_side(
+                    || self.nftables(Family::V4, tables.as_ref()),
+                    || self.iptables(Family::V4),
+                )
+            },
+        );
+        let ruleset = Ruleset {
+            v4: Half {
+                iptables: iptables?,
+                nftables: nftables?,
+            },
+            v6: v6?,
+        };
         if ruleset.v4.iptables.is_none() && ruleset.v4.nftables.is_none() {
             return Err(FirewallError::NoTool);
         }
@@ -42,16 +48,25 @@ impl Firewall {
             let half = ruleset.half_mut(*family);
             match firewall {
                 Firewalls::Iptables => half.iptables = self.iptables(*family)?,
-                Firewalls::Nftables => half.nftables = self.nftables(*family)?,
+                Firewalls::Nftables => half.nftables = self.nftables(*family, None)?,
             }
         }
         Ok(())
     }
 
-    fn half(&self, family: Family) -> Result<Half, FirewallError> {
+    /// Asks the kernel which tables there are; `None` where it does not tell the caller, and nft must
+    /// be asked for each.
+    fn tables(&self) -> Option<Tables> {
+        match self.tools.privilege {
+            Privilege::Own => tables::list().ok(),
+            Privilege::Sudo => None,
+        }
+    }
+
+    fn half(&self, family: Family, tables: Option<&Tables>) -> Result<Half, FirewallError> {
         Ok(Half {
             iptables: self.iptables(family)?,
-            nftables: self.nftables(family)?,
+            nftables: self.nftables(family, tables)?,
         })
     }
 
@@ -64,10 +79,20 @@ impl Firewall {
         Ok(saved.map(|out| iptables::read(&String::from_utf8_lossy(&out.stdout))))
     }
 
-    fn nftables(&self, family: Family) -> Result<Option<Listed>, FirewallError> {
+    fn nftables(
+        &self,
+        family: Family,
+        tables: Option<&Tables>,
+    ) -> Result<Option<Listed>, FirewallError> {
         let ip = nftables::keyword(family);
-        let own = self.nft_table(ip, nftables::OWN)?;
-        let libvirt = self.nft_table(ip, nftables::LIBVIRT)?;
+        let list = |table: &str| match tables {
+            Some(tables) if !tables.contains(&(family, table.to_owned())) => {
+                let empty = self.tools.has("nft", "nftables").then(String::new);
+                Ok(empty)
+            }
+            _ => self.nft_table(ip, table),
+        };
+        let (own, libvirt) = (list(nftables::OWN)?, list(nftables::LIBVIRT)?);
         let listed = own.zip(libvirt).map(|(own, libvirt)| own + &libvirt);
         Ok(listed.map(|text| nftables::read(&text, family)))
     }
@@ -91,12 +116,4 @@ impl Firewall {
         let output = self.tools.run_if_there("nft", "nftables", args, b"")?;
         Ok(output.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()))
     }
-}
-
-/// Waits for another reader; its panic is ours.
-fn joined<T>(
-    reader: thread::ScopedJoinHandle<'_, Result<T, FirewallError>>,
-) -> Result<T, FirewallError> {
-    let read = reader.join();
-    read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

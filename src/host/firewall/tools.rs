@@ -31,6 +31,11 @@ pub(in crate::host) struct Tools {
 }
 
 impl Tools {
+    /// Returns whether there is a tool of that name.
+    pub(in crate::host) fn has(self, name: &str, package: &'static str) -> bool {
+        find_in_sbin(&[name], package).is_ok()
+    }
+
     /// Runs a tool; `None` where there is none of that name.
     pub(in crate::host) fn run_if_there(
         self,

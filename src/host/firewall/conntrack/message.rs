@@ -1,10 +1,10 @@
-//! The messages of ctnetlink (`linux/netfilter/nfnetlink_conntrack.h`): headers in the host's byte
-//! order, values in the network's.
+//! The messages of ctnetlink (`linux/netfilter/nfnetlink_conntrack.h`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::api::Protocol;
 
+use super::super::netlink::{self, attributes};
 use super::super::rule::Family;
 
 const CTNETLINK: u16 = 1 << 8;
@@ -35,8 +35,6 @@ const PROTO_DST_PORT: u16 = 3;
 
 /// Bit of the status: the destination was translated.
 const STATUS_DST_NAT: u32 = 1 << 5;
-/// The flags above an attribute's number.
-const NUMBER: u16 = 0x3fff;
 
 /// One connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,66 +72,26 @@ pub(super) fn delete(family: Family, entry: &Entry) -> Vec<u8> {
 }
 
 fn request(kind: u16, flags: u16, family: Family, attributes: &[u8]) -> Vec<u8> {
-    const HEADERS: usize = 20;
-    let length = u32::try_from(HEADERS + attributes.len()).unwrap_or(u32::MAX);
-    let mut message = length.to_ne_bytes().to_vec();
-    message.extend(kind.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend([0; 8]);
     let family = match family {
         Family::V4 => 2,
         Family::V6 => 10,
     };
-    message.extend([family, 0, 0, 0]);
-    message.extend(attributes);
-    message
+    netlink::request(kind, flags, family, attributes)
 }
 
 /// Reads the messages of one packet.
 pub(super) fn replies(packet: &[u8]) -> Vec<Reply> {
-    let (mut all, mut rest) = (Vec::new(), packet);
-    while let (Some(length), Some(kind)) = (number32(rest), rest.get(4..6)) {
-        let length = length as usize;
-        let Some(message) = rest.get(16..length) else {
-            break;
-        };
-        all.push(match u16::from_ne_bytes([kind[0], kind[1]]) {
-            ERROR => Reply::Done(-signed32(message)),
-            DONE => Reply::Done(0),
-            NEW => message
-                .get(4..)
-                .and_then(entry)
-                .map_or(Reply::Other, Reply::Entry),
-            _ => Reply::Other,
-        });
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    all
-}
-
-fn number32(bytes: &[u8]) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
-}
-
-fn signed32(bytes: &[u8]) -> i32 {
-    let four = bytes.get(..4).and_then(|b| b.try_into().ok());
-    four.map_or(0, i32::from_ne_bytes)
-}
-
-/// Splits attributes into numbers, values and themselves with their headers and padding.
-fn attributes(bytes: &[u8]) -> Vec<(u16, &[u8], &[u8])> {
-    let (mut all, mut rest) = (Vec::new(), bytes);
-    while let Some(header) = rest.get(..4) {
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & NUMBER;
-        let Some(value) = rest.get(4..length) else {
-            break;
-        };
-        let end = length.next_multiple_of(4).min(rest.len());
-        all.push((kind, value, &rest[..end]));
-        rest = &rest[end..];
-    }
-    all
+    let messages = netlink::messages(packet).into_iter();
+    let reply = |(kind, message): (u16, &[u8])| match kind {
+        ERROR => Reply::Done(netlink::error_of(message)),
+        DONE => Reply::Done(0),
+        NEW => message
+            .get(4..)
+            .and_then(entry)
+            .map_or(Reply::Other, Reply::Entry),
+        _ => Reply::Other,
+    };
+    messages.map(reply).collect()
 }
 
 fn value(bytes: &[u8], wanted: u16) -> Option<&[u8]> {

@@ -8,16 +8,13 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
-
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 use crate::api::Protocol;
 use crate::net::forward::protocol_name;
 
 use super::super::command::HostError;
 use super::error::FirewallError;
+use super::netlink::{open, receive, send};
 use super::plan::Moved;
 use super::rule::Family;
 use super::tools::{Privilege, Tools};
@@ -77,33 +74,6 @@ fn is_left_behind(entry: &Entry, moved: &Moved, local: &HashSet<IpAddr>) -> bool
         // A client that asked before there was a forward.
         None => ours && !entry.translated && entry.protocol == Protocol::Udp && to_host(),
     }
-}
-
-fn open() -> io::Result<OwnedFd> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(NETFILTER),
-    )?;
-    sockopt::set_socket_timeout(
-        &socket,
-        sockopt::Timeout::Recv,
-        Some(Duration::from_secs(10)),
-    )?;
-    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
-    Ok(socket)
-}
-
-fn send(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
-    let kernel = SocketAddrNetlink::new(0, 0);
-    rustix::net::sendto(socket, message, SendFlags::empty(), &kernel)?;
-    Ok(())
-}
-
-fn receive<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    let (length, _) = rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())?;
-    Ok(&buffer[..length])
 }
 
 fn dump(socket: &OwnedFd, family: Family) -> io::Result<Vec<Entry>> {
