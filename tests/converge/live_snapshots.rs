@@ -1,141 +1,13 @@
 //! Snapshots of a guest that runs: chains, kills, memory, and jobs of somebody else's.
-//!
-//! The guest need not boot: what it would write, QEMU is told to write in its place, through the same
-//! layers, so that changes are noted as a guest's are.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use super::Recovery;
+use super::live_guest::{Guest, MIB};
 use super::place::was_killed;
-use super::{Place, Recovery};
-use crate::support::CommandOutput;
-
-const MIB: usize = 1 << 20;
-const SIZE: usize = 32 * MIB;
-
-/// A running instance with a data volume, and what the volume must hold.
-struct Guest {
-    place: Place,
-    name: String,
-    volume: String,
-    model: Vec<u8>,
-}
-
-impl Guest {
-    fn start(test: &str, net: u8) -> Self {
-        let place = Place::new(test, net);
-        let (name, volume) = (place.named("vm"), place.named("data"));
-        place
-            .run(&["volumes", "create", &volume, "--size", "32M"])
-            .ok();
-        let mut create = vec!["instances", "create", &name, "--image", "tiny"];
-        create.extend(["--cpus", "1", "--memory", "96Mi", "--disk", "64Mi"]);
-        create.extend(["--volume", &volume, "--no-wait"]);
-        place.run(&create).ok();
-        Self {
-            place,
-            name,
-            volume,
-            model: vec![0; SIZE],
-        }
-    }
-
-    /// Writes as the guest would, and lets it reach the disk.
-    fn writes(&mut self, byte: u8, at: usize, length: usize) {
-        self.to_disk(&format!("write -P {byte} {at} {length}"));
-        self.to_disk("flush");
-        self.model[at..at + length].fill(byte);
-    }
-
-    fn to_disk(&self, command: &str) {
-        let disk = "/machine/peripheral/virtio-disk1/virtio-backend";
-        let line = format!("qemu-io -d {disk} \"{command}\"");
-        let told = self
-            .place
-            .virsh(&["qemu-monitor-command", &self.name, "--hmp", &line])
-            .ok();
-        assert!(!told.stdout.contains("rror"), "{told}");
-    }
-
-    fn run(&self, args: &[&str]) -> CommandOutput {
-        self.place.run(args)
-    }
-
-    fn snapshot(&self, name: &str, more: &[&str]) -> CommandOutput {
-        let mut args = vec!["snapshots", "create", name, "--volume", &self.volume];
-        args.extend(more);
-        self.run(&args)
-    }
-
-    fn status(&self, snapshot: &str, path: &str) -> String {
-        let path = format!("jsonpath={{.status.{path}}}");
-        self.run(&["get", "snapshot", snapshot, "-o", &path])
-            .ok()
-            .text()
-            .to_owned()
-    }
-
-    /// Returns what a snapshot holds, as a volume made of it does.
-    fn content(&self, snapshot: &str) -> Vec<u8> {
-        let made = self.place.named("made");
-        self.run(&["snapshots", "restore", snapshot, "--to", &made])
-            .ok();
-        let file = self.place.store().with_file_name("made.raw");
-        let path = file.display().to_string();
-        let _ = fs::remove_file(&file);
-        self.run(&["volumes", "export", &made, &path, "--format", "raw"])
-            .ok();
-        self.run(&["volumes", "delete", &made]).ok();
-        fs::read(&file).unwrap()
-    }
-
-    #[track_caller]
-    fn holds(&self, snapshot: &str, model: &[u8], when: &str) {
-        let content = self.content(snapshot);
-        assert!(content == model, "{when}: {snapshot} holds something else");
-    }
-
-    /// Nothing of a snapshot is going on or left over in the guest.
-    #[track_caller]
-    fn is_at_peace(&self, checkpoints: usize, when: &str) {
-        let job = self.place.virsh(&["domjobinfo", &self.name]).ok();
-        assert!(job.stdout.contains("None"), "{when}: {job}");
-        let state = self.place.virsh(&["domstate", &self.name]).ok();
-        assert_eq!(state.text(), "running", "{when}");
-        let noted = self.checkpoints();
-        assert_eq!(noted.len(), checkpoints, "{when}: {noted:?}");
-        let staged: Vec<_> = self
-            .files()
-            .into_iter()
-            .filter(|f| f.ends_with(".raw") || f.ends_with(".part"))
-            .collect();
-        assert!(staged.is_empty(), "{when}: {staged:?}");
-    }
-
-    fn checkpoints(&self) -> Vec<String> {
-        let told = self
-            .place
-            .virsh(&["checkpoint-list", &self.name, "--name"])
-            .ok();
-        let names = told.stdout.lines().filter(|l| !l.is_empty());
-        names.map(str::to_owned).collect()
-    }
-
-    fn files(&self) -> BTreeSet<String> {
-        let entries = fs::read_dir(self.place.pool()).unwrap();
-        let names = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
-        names.filter(|n| n.contains(".snap")).collect()
-    }
-
-    fn end(self) {
-        self.run(&["delete", "instance", &self.name, "--grace-period", "0"])
-            .ok();
-        self.run(&["delete", "volume", &self.volume]).ok();
-    }
-}
 
 #[test]
 fn each_of_a_chain_of_five_holds_its_own_moment() {
@@ -177,7 +49,7 @@ fn each_of_a_chain_of_five_holds_its_own_moment() {
         left.retain(|n| *n != gone);
         for n in &left {
             let when = format!("without s{gone}");
-            guest.holds(&format!("s{n}"), &moments[*n], &when);
+            guest.gives(&format!("s{n}"), &moments[*n], &when);
         }
         guest.is_at_peace(left.len(), "after a deletion");
     }
@@ -293,8 +165,8 @@ fn a_deletion_from_a_chain_that_was_killed_keeps_every_other() {
             break;
         }
         let when = format!("killed at boundary {n}");
-        guest.holds("s0", &before, &when);
-        guest.holds("s2", &after, &when);
+        guest.gives("s0", &before, &when);
+        guest.gives("s2", &after, &when);
         if guest.run(&["get", "snapshot", "s1"]).status != 0 {
             break;
         }
@@ -392,6 +264,7 @@ fn an_instance_becomes_what_it_was() {
     let label = guest.place.field(&guest.name, ".metadata.labels.now");
     assert_eq!(label, "later");
     guest.model = then;
+    lost_memory_is_none(&guest);
     guest
         .snapshot("s1", &["--base", "s0"])
         .ok()
@@ -428,4 +301,24 @@ fn an_instance_becomes_what_it_was() {
         guest.run(&["snapshots", "delete", name]).ok();
     }
     guest.run(&["delete", "volume", &guest.volume]).ok();
+}
+
+/// What libvirt has lost cannot be gone back to, and says so.
+fn lost_memory_is_none(guest: &Guest) {
+    let args = ["snapshots", "create", "m1", "--memory", "--instance"];
+    guest
+        .run(&[&args[..], &[guest.name.as_str()]].concat())
+        .ok();
+    let all = ["snapshot-list", &guest.name, "--name", "--leaves"];
+    let known = guest.place.virsh(&all).ok();
+    let lost = ["snapshot-delete", &guest.name, known.text()];
+    guest.place.virsh(&lost).ok();
+    assert_eq!(guest.status("m1", "phase"), "Failed");
+    assert_eq!(guest.status("m1", "reason"), "MemoryMissing");
+    assert_eq!(guest.status("m0", "phase"), "Ready");
+    guest
+        .run(&["instances", "revert", &guest.name, "--to", "m1"])
+        .code(4)
+        .says("any more");
+    guest.run(&["snapshots", "delete", "m1"]).ok();
 }

@@ -197,6 +197,7 @@ impl Place {
         traces.extend(self.domains().into_iter().map(|d| format!("domain {d}")));
         for path in files(&self.pool) {
             if !path.contains("kvmctl-image-") {
+                is_private(&self.pool.join(&path));
                 traces.insert(format!("volume {path}"));
             }
         }
@@ -330,6 +331,16 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// Whatever a run was cut off at, nobody else on the host can read what a guest has written.
+#[track_caller]
+fn is_private(file: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    if let Ok(found) = fs::symlink_metadata(file) {
+        let mode = found.permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", file.display());
     }
 }
 

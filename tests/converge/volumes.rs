@@ -178,6 +178,8 @@ struct Killed<'k> {
     before: &'k [&'k [&'k str]],
     /// Whether a run that is repeated after the end may find it done.
     done: Option<i32>,
+    /// What the volume is full of at the end.
+    holds: u8,
 }
 
 /// Killed at every call that makes something last, then given again, or mended by `reconcile`: the end
@@ -216,6 +218,17 @@ fn killed_at_every_rename_fsync_and_unlink() {
         out.as_str(),
         "--overwrite",
     ];
+    let create = [
+        "volumes", "create", &name, "--size", "1M", "--format", "raw",
+    ];
+    let export = [
+        "volumes",
+        "export",
+        name.as_str(),
+        out.as_str(),
+        "--overwrite",
+        "--compress",
+    ];
     let delete = ["volumes", "delete", name.as_str()];
     let clean = place.traces();
     for killed in [
@@ -223,30 +236,50 @@ fn killed_at_every_rename_fsync_and_unlink() {
             command: &import,
             before: &[],
             done: Some(5),
+            holds: b'o',
+        },
+        Killed {
+            command: &create,
+            before: &[],
+            done: Some(5),
+            holds: 0,
         },
         Killed {
             command: &upload,
             before: &[&import],
             done: None,
+            holds: b'n',
         },
         Killed {
             command: &resize,
             before: &[&import],
             done: None,
+            holds: b'o',
         },
         Killed {
             command: &download,
             before: &[&import],
             done: None,
+            holds: b'o',
+        },
+        Killed {
+            command: &export,
+            before: &[&import],
+            done: None,
+            holds: b'o',
         },
         Killed {
             command: &delete,
             before: &[&import],
             done: Some(4),
+            holds: b'o',
         },
     ] {
         let verb = killed.command[1];
-        let mut sweep = Sweep::new();
+        let mut sweep = match verb {
+            "create" | "export" => Sweep::of_names(),
+            _ => Sweep::new(),
+        };
         while let Some((call, n)) = sweep.place() {
             for command in killed.before {
                 place.run(command).ok();
@@ -279,8 +312,7 @@ fn killed_at_every_rename_fsync_and_unlink() {
                     "{when}"
                 );
                 assert_eq!(status(&place, &name, ".status.reason"), "", "{when}");
-                let wanted = if verb == "upload" { b'n' } else { b'o' };
-                assert_eq!(content(&place, &name), Some(wanted), "{when}");
+                assert_eq!(content(&place, &name), Some(killed.holds), "{when}");
                 place.run(&delete).ok();
             }
             place.is_as(&clean, &when);
@@ -307,7 +339,7 @@ fn content(place: &Place, name: &str) -> Option<u8> {
 
 #[track_caller]
 fn whole_or_gone(place: &Place, name: &str, verb: &str, when: &str) {
-    if verb != "upload" && verb != "resize" && verb != "download" {
+    if matches!(verb, "import" | "create" | "delete") {
         return;
     }
     let found = content(place, name);

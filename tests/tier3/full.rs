@@ -4,16 +4,16 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::host::{guest_env, host};
+use super::host::{apply, guest_env, host, tiny};
 use crate::support::Env;
 
 const SMALL: &str = "t3-small";
 
-/// A pool of a few MiB.
-struct Small(PathBuf);
+/// A pool of a few MiB: its folder and its name.
+struct Small(PathBuf, &'static str);
 
 impl Small {
-    fn new(env: &Env, size: &str) -> Self {
+    fn new(env: &Env, name: &'static str, size: &str) -> Self {
         let at = env.path("small");
         fs::create_dir(&at).unwrap();
         let path = at.display().to_string();
@@ -22,11 +22,11 @@ impl Small {
             .ok();
         env.run(
             "virsh",
-            &["-q", "pool-define-as", SMALL, "dir", "--target", &path],
+            &["-q", "pool-define-as", name, "dir", "--target", &path],
         )
         .ok();
-        env.run("virsh", &["-q", "pool-start", SMALL]).ok();
-        Self(at)
+        env.run("virsh", &["-q", "pool-start", name]).ok();
+        Self(at, name)
     }
 
     fn files(&self) -> String {
@@ -36,8 +36,8 @@ impl Small {
 
 impl Drop for Small {
     fn drop(&mut self) {
-        host("virsh", &["-q", "pool-destroy", SMALL]);
-        host("virsh", &["-q", "pool-undefine", SMALL]);
+        host("virsh", &["-q", "pool-destroy", self.1]);
+        host("virsh", &["-q", "pool-undefine", self.1]);
         host("umount", &[&self.0.display().to_string()]);
     }
 }
@@ -53,7 +53,7 @@ fn path_of(env: &Env, name: &str) -> String {
 #[test]
 fn what_does_not_fit_leaves_nothing_behind() {
     let env = guest_env();
-    let small = Small::new(&env, "16m");
+    let small = Small::new(&env, SMALL, "16m");
     let random = env.path("random").display().to_string();
     let make = format!("head -c 24M /dev/urandom > {random}");
     env.run("sh", &["-c", &make]).ok();
@@ -168,4 +168,61 @@ fn preallocation_is_what_the_disk_says() {
         "full",
     ];
     env.kvmctl(args).code(2).says("raw");
+}
+
+/// What has changed is not known before it is copied, and so the pool can be full in the middle of it.
+#[test]
+fn a_guest_goes_on_when_the_pool_of_its_snapshot_is_full() {
+    let env = guest_env();
+    let small = Small::new(&env, "t3-live-small", "40m");
+    let (name, data) = ("t3-fills", "t3-fills-data");
+    env.kvmctl([
+        "volumes", "create", data, "--size", "16M", "--pool", small.1,
+    ])
+    .ok();
+    let mut manifest = tiny(name);
+    manifest["spec"]["volumes"] = serde_json::json!([{"name": data}]);
+    apply(&env, &manifest, &["--no-wait"]).ok();
+    let writes = |what: &str| {
+        let disk = "/machine/peripheral/virtio-disk1/virtio-backend";
+        let line = format!("qemu-io -d {disk} \"{what}\"");
+        let told = host(
+            "virsh",
+            &["-q", "qemu-monitor-command", name, "--hmp", &line],
+        );
+        assert!(!told.contains("rror"), "{told}");
+    };
+    writes("write -P 1 0 4M");
+    let snapshot = |name: &str, more: &[&str]| {
+        let args = ["snapshots", "create", name, "--volume", data];
+        env.kvmctl([&args[..], more].concat())
+    };
+    snapshot("t3-fills-0", &[]).ok();
+    writes("write -P 2 0 12M");
+    writes("flush");
+    let before = small.files();
+    let path = small.0.join("filler").display().to_string();
+    let free = host(
+        "df",
+        &["--output=avail", "-B1", &small.0.display().to_string()],
+    );
+    let free: u64 = free.lines().last().unwrap().trim().parse().unwrap();
+    let most = (free - (4 << 20)).to_string();
+    host("fallocate", &["-l", &most, &path]);
+    let base = ["--base", "t3-fills-0"];
+    snapshot("t3-fills-1", &base)
+        .code(1)
+        .says("No space left on device");
+    env.kvmctl(["get", "snapshot", "t3-fills-1"]).code(4);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(small.files(), before, "after the snapshot");
+    assert_eq!(host("virsh", &["domstate", name]).trim(), "running");
+    assert!(host("virsh", &["domjobinfo", name]).contains("None"));
+    snapshot("t3-fills-1", &base).ok();
+    env.kvmctl(["snapshots", "verify", "t3-fills-1"]).ok();
+    env.kvmctl(["delete", "instance", name, "--force"]).ok();
+    env.kvmctl(["snapshots", "delete", "t3-fills-0", "t3-fills-1"])
+        .ok();
+    env.kvmctl(["volumes", "delete", data]).ok();
+    assert_eq!(small.files(), "", "at the end");
 }

@@ -133,3 +133,50 @@ fn a_create_pulls_what_is_missing() {
     env.kvmctl(["delete", "image", "house"]).ok();
     assert_eq!(pool.files(), before);
 }
+
+#[test]
+fn a_volume_comes_from_a_server_that_fails() {
+    let server = Server::start();
+    let env = guest_env();
+    let file = env.path("disk.qcow2").display().to_string();
+    let raw = env.path("disk.raw").display().to_string();
+    let make = format!("head -c 3M /dev/urandom > {raw} && qemu-img convert -O qcow2 {raw} {file}");
+    env.run("sh", &["-c", &make]).ok();
+    let bytes = std::fs::read(&file).unwrap();
+    server.put("/disk.qcow2", &bytes, Some("\"one\""));
+    let (url, sum) = (server.url("/disk.qcow2"), sum("sha256sum", &env));
+    let import = |more: &[&str]| {
+        let args = ["volumes", "import", &url, "--name", "im-volume"];
+        env.kvmctl([&args[..], more].concat())
+    };
+    import(&["--checksum", &sum]).code(2).says("--allow-http");
+    import(&["--allow-http"]).code(2).says("--checksum");
+    assert!(server.seen().is_empty(), "{:?}", server.seen());
+    let wrong = "0".repeat(64);
+    let wrong = import(&["--allow-http", "--checksum", &wrong]).says("checksum");
+    assert!((1..=2).contains(&wrong.status), "{wrong}");
+    let cache = env.path(".cache").display().to_string();
+    let fetched = || host("find", &[&cache, "-name", "volume-im-volume*"]);
+    assert_eq!(fetched(), "");
+
+    let cut = bytes.len() / 2;
+    server.next(&[Act::CutAfter(cut), Act::Status(403)]);
+    let right = ["--allow-http", "--checksum", &sum];
+    import(&right).code(8).says("403");
+    env.kvmctl(["get", "volume", "im-volume"]).code(4);
+    expect_no_trace("im-volume");
+    assert!(fetched().contains(".part"), "what has come is kept");
+    import(&right).ok();
+    let last = server.seen().pop().unwrap();
+    assert_eq!(
+        last.headers.get("range"),
+        Some(&format!("bytes={cut}-")),
+        "{last:?}"
+    );
+    assert_eq!(fetched(), "");
+    let out = env.path("out.raw").display().to_string();
+    env.kvmctl(["volumes", "export", "im-volume", &out, "--format", "raw"])
+        .ok();
+    env.run("cmp", &[&out, &raw]).ok();
+    env.kvmctl(["volumes", "delete", "im-volume"]).ok();
+}

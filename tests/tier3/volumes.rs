@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::host::{apply, expect_no_trace, field, guest_env, host, instance};
-use crate::support::Env;
+use crate::converge::place::was_killed;
+use crate::support::{CommandOutput, Env};
 
 /// Volumes of one test, which go with it.
 pub(super) struct Volumes<'e>(&'e Env, Vec<&'static str>);
@@ -129,6 +130,7 @@ fn volumes_come_and_go_while_the_guest_runs_and_survive_a_restart() {
     guest_says(&address, "both after the restart", |d| {
         has(d, &data, 128 * MIB) && has(d, &raw, 48 * MIB)
     });
+    plugged_though_killed(&env, "t3-raw", name);
     env.kvmctl(["volumes", "detach", "t3-data"]).ok();
     guest_says(&address, "one of them", |d| {
         lacks(d, &data) && has(d, &raw, 48 * MIB)
@@ -148,6 +150,39 @@ fn volumes_come_and_go_while_the_guest_runs_and_survive_a_restart() {
     drop(_volumes);
     expect_no_trace("t3-raw");
     expect_no_trace("t3-data");
+}
+
+/// Killed between any two steps while the guest runs: given again, or mended, it is there or gone in what
+/// runs and in the definition alike.
+fn plugged_though_killed(env: &Env, volume: &str, name: &str) {
+    for n in 1.. {
+        let mut killed = false;
+        for verb in ["detach", "attach"] {
+            let (args, when) = (["volumes", verb, volume, name], format!("{verb}, {n}"));
+            let mut command = env.command(env!("CARGO_BIN_EXE_kvmctl"), &args);
+            let run = command.env("KVMCTL_FAILPOINT", n.to_string()).output();
+            let run = CommandOutput::new("kvmctl", &args, &run.unwrap());
+            if was_killed(&run) {
+                killed = true;
+                let again = if n % 2 == 0 {
+                    &["reconcile"][..]
+                } else {
+                    &args
+                };
+                env.kvmctl(again).ok();
+            } else {
+                run.ok();
+            }
+            for flags in [&["--inactive"][..], &[]] {
+                let disks = host("virsh", &[&["-q", "domblklist", name], flags].concat());
+                assert_eq!(disks.contains(volume), verb == "attach", "{when}: {disks}");
+            }
+        }
+        if !killed {
+            assert!(n > 2, "the failpoints are gone");
+            return;
+        }
+    }
 }
 
 #[test]

@@ -10,9 +10,10 @@ use crate::output::escape;
 use crate::output::ui::Ui;
 
 const SPINNER: &str = "{spinner} {wide_msg} {elapsed}";
+// A narrow terminal cuts the words, and not the figures.
 const BAR: &str =
-    "{msg} [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} ETA {eta}";
-const COUNTER: &str = "{spinner} {msg} {binary_bytes} {binary_bytes_per_sec}";
+    "{wide_msg} [{bar:16}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} ETA {eta}";
+const COUNTER: &str = "{spinner} {wide_msg} {binary_bytes} {binary_bytes_per_sec}";
 
 /// One line on the terminal for everything that is under way.
 pub(super) struct Bars {
@@ -53,14 +54,21 @@ impl Sink for Bars {
             }
             Work::Transfer { done, total, label } => {
                 let message = escape::line(&format!("{id}: {label}")).into_owned();
-                if line.message() != message {
-                    line.set_style(style(if total.is_some() { BAR } else { COUNTER }));
-                    line.set_message(message);
+                let another = line.message() != message;
+                if another {
+                    // The rate of what was before says nothing.
+                    line.reset();
                 }
                 if let Some(total) = total {
                     line.set_length(*total);
                 }
                 line.set_position(*done);
+                if another {
+                    // Nor does it what was there when it was first looked at.
+                    line.reset_eta();
+                    line.set_style(style(if total.is_some() { BAR } else { COUNTER }));
+                    line.set_message(message);
+                }
             }
         }
     }
@@ -161,7 +169,7 @@ mod tests {
         let seen = screen.0.lock().unwrap().clone();
         assert!(seen.contains("instance/web: booting\\x1b[2J"), "{seen:?}");
         assert!(
-            seen.contains("image/d: pulling debian-12 [") && seen.contains("1.00 MiB/4.00 MiB"),
+            seen.contains("image/d: pulling debian-12 ") && seen.contains("] 1.00 MiB/4.00 MiB"),
             "{seen:?}"
         );
         assert!(!seen.contains('\x1b'));

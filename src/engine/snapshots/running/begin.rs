@@ -99,7 +99,11 @@ struct Moment {
 /// Freezes, begins and thaws.
 fn at_once(world: &World, domain: &Domain, attempt: &Attempt<'_>) -> Result<Moment> {
     let (backup, checkpoint) = (attempt.backup_xml(), attempt.checkpoint_xml());
-    let begin = || domain.begin_backup(&backup, checkpoint.as_ref());
+    let begin = || {
+        // The worst of all moments to be killed at: the guest is frozen.
+        crate::engine::failpoint::boundary();
+        domain.begin_backup(&backup, checkpoint.as_ref())
+    };
     let wanted = attempt.backup.consistency;
     let frozen = match freeze::freeze(world, domain, attempt.live, attempt.backup)? {
         Ok(frozen) => frozen,

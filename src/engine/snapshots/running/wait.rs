@@ -81,6 +81,9 @@ fn failed(domain: &Domain) -> Error {
         domain.name()
     ));
     match why {
+        Some(why) if why.contains("No space left") => {
+            error.caused_by(why).hint("kvmctl pools list")
+        }
         Some(why) => error.caused_by(why),
         None => error.hint("the reason may be in the log of libvirt, and is often a full pool"),
     }
