@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
-use super::command::HostError;
+use super::error::HostError;
 use crate::net::Mac;
 
 const SERVER_PORT: u16 = 67;

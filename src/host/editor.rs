@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::command::{HostError, Tool};
+use super::command::Tool;
+use super::error::HostError;
 use crate::error::{Error, Result};
 
 /// An editor, found as kubectl finds its own.

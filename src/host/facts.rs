@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::command::{HostError, Tool};
+use super::command::Tool;
+use super::error::HostError;
 
 /// Returns whether the caller is in a group.
 pub fn in_group(name: &str) -> bool {

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::process::{Child, Stdio};
 
-use super::command::HostError;
+use super::error::HostError;
 
 /// The second process. Until it is dismissed, it does its work when this process ends.
 #[derive(Debug)]

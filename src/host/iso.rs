@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::cloudinit::iso_read;
 
-use super::command::{HostError, Tool};
+use super::command::Tool;
+use super::error::HostError;
 use super::workshop::Workshop;
 
 /// A seed takes milliseconds; a tool that needs longer than this will not come to an end.

@@ -15,7 +15,8 @@ pub use copy::{Copy, Packing};
 pub use path::{ImagePath, InvalidImagePath};
 use serde::Deserialize;
 
-use super::command::{HostError, Tool};
+use super::command::Tool;
+use super::error::HostError;
 use crate::api::{DiskFormat, Quantity};
 
 /// What `qemu-img info` says of an image.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::command::{HostError, Tool};
+use super::command::Tool;
+use super::error::HostError;
 use super::hop::Hop;
 use crate::shell::shell_words;
 

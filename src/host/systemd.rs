@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::command::{HostError, Tool};
+use super::command::Tool;
+use super::error::HostError;
 use crate::shell::shell_words;
 
 /// Whose systemd.

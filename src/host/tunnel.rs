@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::command::{HostError, Running, Tool};
+use super::command::{Running, Tool};
+use super::error::HostError;
 use super::hop::Hop;
 
 /// How long ssh may take to log in.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Kind};
 
-use super::super::command::HostError;
+use super::super::error::HostError;
 
 /// What went wrong with the firewall.
 #[derive(Debug, thiserror::Error)]

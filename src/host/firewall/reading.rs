@@ -1,7 +1,7 @@
 //! Everything about forwards that the kernel holds, read at one moment: each tool takes some
 //! milliseconds, most of them to start, so they run side by side.
 
-use super::super::command::HostError;
+use super::super::error::HostError;
 use super::super::threads::side_by_side;
 use super::error::FirewallError;
 use super::iptables::Saved;

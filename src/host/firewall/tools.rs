@@ -4,7 +4,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::super::command::{HostError, Output, Tool};
+use super::super::command::{Output, Tool};
+use super::super::error::HostError;
 use super::super::facts::find_in_sbin;
 use super::error::FirewallError;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::super::command::HostError;
+use super::super::error::HostError;
 use super::{Copy, ImagePath, Packing, QemuImg};
 use crate::api::DiskFormat;
 

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use crate::api::Protocol;
 use crate::net::forward::protocol_name;
 
-use super::super::command::HostError;
+use super::super::error::HostError;
 use super::error::FirewallError;
 use super::netlink::{open, receive, send};
 use super::plan::Moved;
