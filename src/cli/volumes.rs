@@ -143,7 +143,7 @@ pub(crate) struct ExportArgs {
     /// Format of the file: qcow2 or raw; the volume's when nothing is said
     #[arg(long, value_name = "FORMAT", value_parser = disk_format)]
     format: Option<DiskFormat>,
-    /// Compress it with zstd (qcow2)
+    /// Compress it: with zstd, or with zlib where that packs better (qcow2)
     #[arg(long)]
     compress: bool,
     /// Replace a file that is there

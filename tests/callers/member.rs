@@ -113,7 +113,13 @@ fn forwards_want_a_right_that_sudo_can_give() {
 
     member(&create)
         .says("only root may")
+        .says(&format!("hint: sudo kvmctl {}\n", create.join(" ")))
         .says("--privilege sudo");
+    member(&["volumes", "create", "data", "--size", "1M"]).ok();
+    member(&["snapshots", "create", "now", "--volume", "data"])
+        .code(5)
+        .says("hint: sudo kvmctl snapshots create now --volume data\n");
+    member(&["volumes", "delete", "data"]).ok();
     nothing_left(&host);
     assert_eq!(host.guest_files(POOL), before);
 

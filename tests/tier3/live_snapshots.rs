@@ -1,10 +1,14 @@
 //! Snapshots of a guest that writes all the time: the freeze as the guest itself sees it, and what a
 //! restored disk holds.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::host::{BOOT, Identity, apply, guest_env, host, instance};
-use crate::support::Env;
+use crate::converge::place::was_killed;
+use crate::support::{CommandOutput, Env};
 
 const NAME: &str = "busy";
 const DATA: &str = "busy-data";
@@ -24,6 +28,7 @@ fn a_busy_guest_is_frozen_for_a_moment_and_its_file_system_is_whole() {
     let env = guest_env();
     env.kvmctl(["volumes", "create", DATA, "--size", "256M"])
         .ok();
+    let dead = Dead::is_asked(&env);
     let more = json!({"volumes": [{"name": DATA}]});
     apply(
         &env,
@@ -32,12 +37,16 @@ fn a_busy_guest_is_frozen_for_a_moment_and_its_file_system_is_whole() {
     )
     .ok();
     let identity = Identity::of(&env, NAME);
+    dead.keeps_its_disk();
     inside(&env, LOAD);
     let before = until(&env, 5);
     inside(&env, "echo 0 > /run/pause; sleep 3");
     let usual = millis(&inside(&env, "cat /run/pause"));
 
     let create = ["snapshots", "create", "live", "--instance", NAME];
+    thawed_though_killed(&env);
+    inside(&env, "echo 0 > /run/pause");
+    let before = before.max(until(&env, before));
     env.kvmctl([&create[..], &["--consistency", "filesystem"]].concat())
         .ok();
     let after = until(&env, 0);
@@ -51,18 +60,88 @@ fn a_busy_guest_is_frozen_for_a_moment_and_its_file_system_is_whole() {
     // It goes on writing.
     until(&env, after + 3);
 
-    // Without an agent there is no freezing, and it is said.
-    inside(
-        &env,
-        "systemctl stop qemu-guest-agent.socket qemu-guest-agent || true",
-    );
-
     restored_is_whole(&env, before, after);
     env.kvmctl(["snapshots", "delete", "live"]).ok();
     env.kvmctl(["delete", "instance", NAME, "--grace-period", "0"])
         .ok();
     identity.expect_gone();
     env.kvmctl(["delete", "volume", DATA]).ok();
+}
+
+/// Killed before, while and after the guest is frozen: it goes on writing, and nobody had to ask for it.
+fn thawed_though_killed(env: &Env) {
+    let create = ["snapshots", "create", "cut", "--volume", DATA];
+    for n in 1..=3 {
+        let mut command = env.command(env!("CARGO_BIN_EXE_kvmctl"), &create);
+        let run = command.env("KVMCTL_FAILPOINT", n.to_string()).output();
+        let run = CommandOutput::new("kvmctl", &create, &run.unwrap());
+        assert!(was_killed(&run), "boundary {n}: {run}");
+        // The agent of a frozen guest answers nothing else.
+        let asks = || {
+            let told = env.kvmctl(["exec", NAME, "--", "cat", "/mnt/marker"]);
+            told.text().parse::<u64>().ok()
+        };
+        let begun = Instant::now();
+        let mut first = None;
+        loop {
+            let now = asks();
+            first = first.or(now);
+            if now > first.map(|n| n + 1) {
+                break;
+            }
+            let late = begun.elapsed() > Duration::from_secs(60);
+            assert!(!late, "boundary {n}: the guest stands still");
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+    env.kvmctl(["reconcile"]).ok();
+    env.kvmctl(["get", "snapshot", "cut"]).code(4);
+}
+
+/// A guest that has nothing to boot, and so does not let go of anything, while it is asked to: that takes
+/// a minute, in which another one boots.
+struct Dead<'e>(&'e Env, std::process::Child);
+
+impl<'e> Dead<'e> {
+    fn is_asked(env: &'e Env) -> Self {
+        let blank = env.path("blank.qcow2").display().to_string();
+        env.run("qemu-img", &["create", "-q", "-f", "qcow2", &blank, "1M"])
+            .ok();
+        env.kvmctl(["images", "import", &blank, "--name", "blank"])
+            .ok();
+        env.kvmctl(["volumes", "create", "dead-data", "--size", "1M"])
+            .ok();
+        let more = json!({"memory": "96Mi", "disk": "1Mi", "volumes": [{"name": "dead-data"}]});
+        apply(env, &instance("dead", "blank", &more), &["--no-wait"]).ok();
+        let args = ["volumes", "detach", "dead-data", "dead"];
+        let mut command = env.command(env!("CARGO_BIN_EXE_kvmctl"), &args);
+        command.stderr(std::process::Stdio::piped());
+        Self(env, command.spawn().unwrap())
+    }
+
+    fn keeps_its_disk(self) {
+        let Self(env, asked) = self;
+        let output = asked.wait_with_output().unwrap();
+        let told = CommandOutput::new("kvmctl", &["volumes", "detach"], &output);
+        told.code(6)
+            .says("the guest of instance/dead has not let go of volume dead-data (disk vdb)")
+            .says("hint: kvmctl instances stop dead");
+        for flags in [&["--inactive"][..], &[]] {
+            let disks = host("virsh", &[&["-q", "domblklist", "dead"], flags].concat());
+            assert!(disks.contains("dead-data"), "{disks}");
+        }
+        let attached = ["get", "volume", "dead-data", "-o"];
+        let path = "jsonpath={.status.attachedTo[*].domain} {.status.reason}";
+        let now = env.kvmctl([&attached[..], &[path]].concat()).ok();
+        assert_eq!(now.text(), "dead");
+        env.kvmctl(["instances", "stop", "dead", "--force", "--timeout", "0s"])
+            .ok();
+        env.kvmctl(["volumes", "detach", "dead-data"]).ok();
+        env.kvmctl(["delete", "instance", "dead", "--grace-period", "0"])
+            .ok();
+        env.kvmctl(["delete", "volume/dead-data", "image/blank"])
+            .ok();
+    }
 }
 
 fn restored_is_whole(env: &Env, before: u64, after: u64) {
@@ -106,7 +185,7 @@ fn until(env: &Env, least: u64) -> u64 {
         if marker >= least {
             return marker;
         }
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(500));
     }
     panic!("the guest does not write");
 }

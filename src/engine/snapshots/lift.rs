@@ -73,7 +73,8 @@ impl SnapshotWorker<'_> {
             self.reporter.phase(&self.key, &label);
             let (to, on_the_way) = (folder.fresh(&part)?, folder.fresh(&scratch)?);
             let stop = Interrupt::flag();
-            let moved = qemu.move_onto(&image, base.as_ref(), &on_the_way, &to, &stop);
+            let bytes = disk.allocated.map_or(0, Quantity::bytes);
+            let moved = qemu.move_onto(&image, base.as_ref(), &on_the_way, &to, bytes, &stop);
             folder.remove(&scratch)?;
             interrupted()?;
             moved?;

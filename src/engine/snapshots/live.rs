@@ -258,14 +258,17 @@ impl SnapshotWorker<'_> {
             }
             _ => None,
         };
+        let total = folder.length(&staged)?;
         let job = Copy {
             from: &from,
             from_format: DiskFormat::Qcow2,
             to: &folder.fresh(&part)?,
             to_format: DiskFormat::Qcow2,
-            packing: base.as_ref().map_or(Packing::Archive, Packing::Onto),
+            packing: match &base {
+                Some(base) => Packing::Onto(base),
+                None => Packing::Archive(total),
+            },
         };
-        let total = folder.length(&staged)?;
         let label = format!("storing {}", disk.name);
         folder.copy(&job, &self.told(&label), total)?;
         folder.publish(&part, &copy.to.name)?;

@@ -100,15 +100,15 @@ impl<'w> SnapshotWorker<'w> {
             crate::host::ImagePath::new(&disk.from).map_err(|e| Error::usage(e.to_string()))?;
         let found = self.disk(&disk.name)?;
         let part = found.part().volume;
+        let total = found.allocated.map_or(0, Quantity::bytes);
         let copy = Copy {
             from: &from,
             from_format: disk.format,
             to: &folder.fresh(&part)?,
             to_format: DiskFormat::Qcow2,
-            packing: Packing::Archive,
+            packing: Packing::Archive(total),
         };
         let label = format!("storing {}", disk.name);
-        let total = found.allocated.map_or(0, Quantity::bytes);
         folder.copy(&copy, &self.told(&label), total)?;
         folder.publish(&part, &disk.to.name)?;
         self.stored(&folder, disk)

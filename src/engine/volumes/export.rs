@@ -28,7 +28,7 @@ pub struct ExportRequest {
     pub file: PathBuf,
     /// Its format; the volume's own when nothing is said.
     pub format: Option<DiskFormat>,
-    /// Whether it is compressed, with zstd; qcow2 only.
+    /// Whether it is compressed; qcow2 only.
     pub compress: bool,
     /// Whether a file that is there is replaced.
     pub overwrite: bool,
@@ -87,13 +87,14 @@ pub(in crate::engine) fn export_file(
     match format {
         Some(wanted) if wanted != record.format || request.compress => {
             let packed = Part::new(&request.file, "packed")?;
+            let total = part.file.metadata().map_err(|e| part.failed(e))?.blocks() * 512;
             let copy = Copy {
                 from: &part.image_path()?,
                 from_format: record.format,
                 to: &packed.image_path()?,
                 to_format: wanted,
                 packing: match request.compress {
-                    true => Packing::Archive,
+                    true => Packing::Archive(total),
                     false => Packing::Plain,
                 },
             };
@@ -102,7 +103,6 @@ pub(in crate::engine) fn export_file(
                 label: &format!("writing {}", request.file.display()),
                 reporter,
             };
-            let total = part.file.metadata().map_err(|e| part.failed(e))?.blocks() * 512;
             disk_files::copy(&copy, &told, total)?;
             packed.keep(&request.file)
         }

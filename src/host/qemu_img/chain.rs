@@ -28,7 +28,7 @@ impl QemuImg {
     }
 
     /// Writes an image anew as one that stands on another of its chain, or on nothing; the content that
-    /// a reader sees is the same. `scratch` is used on the way; neither it nor `to` may hold anything.
+    /// a reader sees is the same, which is of so many `bytes`. `scratch` is used on the way; neither it nor `to` may hold anything.
     ///
     /// # Errors
     /// Any [`HostError`] but `Missing`; `to` is then worth nothing.
@@ -38,6 +38,7 @@ impl QemuImg {
         base: Option<&ImagePath>,
         scratch: &ImagePath,
         to: &ImagePath,
+        bytes: u64,
         stop: &AtomicBool,
     ) -> Result<(), HostError> {
         let mut copy = Copy {
@@ -45,7 +46,7 @@ impl QemuImg {
             from_format: DiskFormat::Qcow2,
             to,
             to_format: DiskFormat::Qcow2,
-            packing: Packing::Archive,
+            packing: Packing::Archive(bytes),
         };
         if let Some(base) = base {
             self.rebased_copy(image, base, scratch)?;
@@ -147,7 +148,7 @@ mod tests {
                     from_format: DiskFormat::Raw,
                     to: &to,
                     to_format: DiskFormat::Qcow2,
-                    packing: Packing::Archive,
+                    packing: Packing::Archive(0),
                 };
                 if point > 0 {
                     chain.delta(point, &delta);
@@ -267,6 +268,7 @@ mod tests {
                     base.as_ref(),
                     &scratch,
                     &part,
+                    0,
                     &AtomicBool::new(false),
                 )
                 .unwrap();
