@@ -320,6 +320,9 @@ fn lost_memory_is_none(guest: &Guest) {
     assert_eq!(guest.status("m1", "phase"), "Failed");
     assert_eq!(guest.status("m1", "reason"), "MemoryMissing");
     assert_eq!(guest.status("m0", "phase"), "Ready");
+    guest.run(&["snapshots", "verify", "m0"]).ok();
+    let verify = guest.run(&["snapshots", "verify", "m1"]);
+    verify.code(1).says("is lost");
     guest
         .run(&["instances", "revert", &guest.name, "--to", "m1"])
         .code(4)
