@@ -94,3 +94,6 @@ measure "kvmctl snapshots create (full)" "$POOL_DIR/full.*.snap.qcow2" \
 guest_writes 0x5a 64M 16M
 measure "kvmctl snapshots create --base (16 MiB new)" "$POOL_DIR/delta.*.snap.qcow2" \
     "$KVMCTL" -q snapshots create delta --volume benchdata --base full
+"$KVMCTL" -q instances stop bench-1 --force --timeout 0s > /dev/null
+measure "kvmctl snapshots create (at rest)" "$POOL_DIR/rest.*.snap.qcow2" \
+    "$KVMCTL" -q snapshots create rest --volume benchdata

@@ -12,6 +12,9 @@ use crate::plan::instance::Disk;
 
 /// How long a guest may take to look at a new disk.
 const NOTICE: Duration = Duration::from_secs(20);
+/// One that listens has looked within a few milliseconds.
+const SOON: Duration = Duration::from_millis(4);
+const LATER: Duration = Duration::from_millis(64);
 
 /// Makes a volume be there and as it is wanted.
 ///
@@ -97,8 +100,13 @@ fn fits(found: &DiskXml, disk: &Disk) -> bool {
 /// is paused or still boots will look later.
 fn noticed(domain: &Domain, target: &str) -> Result<bool> {
     let deadline = Instant::now() + NOTICE;
-    while domain.state()?.is_active() && !domain.state()?.is_paused() {
+    let mut pause = SOON;
+    loop {
         interrupted()?;
+        let state = domain.state()?;
+        if !state.is_active() || state.is_paused() {
+            break;
+        }
         match domain.has_read(target) {
             Ok(true) => return Ok(true),
             Err(e) if e.is_no_support() => return Ok(false),
@@ -108,7 +116,8 @@ fn noticed(domain: &Domain, target: &str) -> Result<bool> {
         if Instant::now() >= deadline {
             break;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LATER);
     }
     Ok(false)
 }
