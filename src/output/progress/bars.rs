@@ -1,24 +1,58 @@
 //! Progress as spinners and bars, for a person at a terminal.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Sink, Work};
-use crate::output::escape;
 use crate::output::ui::Ui;
+use crate::output::{age, escape};
 
 const SPINNER: &str = "{spinner} {wide_msg} {elapsed}";
 // A narrow terminal cuts the words, and not the figures.
-const BAR: &str =
-    "{wide_msg} [{bar:16}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} ETA {eta}";
-const COUNTER: &str = "{spinner} {wide_msg} {binary_bytes} {binary_bytes_per_sec}";
+const BAR: &str = "{wide_msg} [{bar:16}] {binary_bytes}/{binary_total_bytes}{prefix}";
+const COUNTER: &str = "{spinner} {wide_msg} {binary_bytes}{prefix}";
+
+/// Before this, a rate is noise.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// One line on the terminal for everything that is under way.
 pub(super) struct Bars {
     all: MultiProgress,
-    lines: BTreeMap<String, ProgressBar>,
+    lines: BTreeMap<String, Line>,
+}
+
+/// A line, and when and where its present work was first seen: what had been done by then was done in a
+/// time that nobody knows.
+struct Line {
+    bar: ProgressBar,
+    since: Instant,
+    from: u64,
+    /// What is moved; nothing while nothing is.
+    moves: Option<String>,
+}
+
+impl Line {
+    /// Words how fast it is, and how long it will take yet; nothing before that can be told.
+    fn pace(&self, done: u64, total: Option<u64>) -> String {
+        let (moved, seconds) = (done.saturating_sub(self.from), self.since.elapsed());
+        if moved == 0 || seconds < SETTLED {
+            return String::new();
+        }
+        let rate = moved as f64 / seconds.as_secs_f64();
+        let left = total.map_or(0, |total| total.saturating_sub(done)) as f64 / rate;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "for people"
+        )]
+        let (rate, left) = (BinaryBytes(rate as u64), left.ceil() as i64);
+        match total {
+            None => format!(" {rate}/s"),
+            Some(_) => format!(" {rate}/s ETA {}", age::human(left)),
+        }
+    }
 }
 
 impl Bars {
@@ -35,11 +69,16 @@ impl Bars {
         }
     }
 
-    fn line(&mut self, id: &str) -> &ProgressBar {
+    fn line(&mut self, id: &str) -> &mut Line {
         self.lines.entry(id.to_owned()).or_insert_with(|| {
             let bar = self.all.add(ProgressBar::new_spinner());
             bar.enable_steady_tick(Duration::from_millis(100));
-            bar
+            Line {
+                bar,
+                since: Instant::now(),
+                from: 0,
+                moves: None,
+            }
         })
     }
 }
@@ -49,34 +88,33 @@ impl Sink for Bars {
         let line = self.line(id);
         match work {
             Work::Phase(text) => {
-                line.set_style(style(SPINNER));
-                line.set_message(escape::line(&format!("{id}: {text}")).into_owned());
+                line.moves = None;
+                line.bar.set_style(style(SPINNER));
+                let message = escape::line(&format!("{id}: {text}")).into_owned();
+                line.bar.set_message(message);
             }
             Work::Transfer { done, total, label } => {
                 let message = escape::line(&format!("{id}: {label}")).into_owned();
-                let another = line.message() != message;
-                if another {
-                    // The rate of what was before says nothing.
-                    line.reset();
+                if line.moves.as_deref() != Some(label) {
+                    line.bar
+                        .set_style(style(if total.is_some() { BAR } else { COUNTER }));
+                    line.bar.set_message(message);
+                    (line.since, line.from) = (Instant::now(), *done);
+                    line.moves = Some(label.clone());
                 }
                 if let Some(total) = total {
-                    line.set_length(*total);
+                    line.bar.set_length(*total);
                 }
-                line.set_position(*done);
-                if another {
-                    // Nor does it what was there when it was first looked at.
-                    line.reset_eta();
-                    line.set_style(style(if total.is_some() { BAR } else { COUNTER }));
-                    line.set_message(message);
-                }
+                line.bar.set_prefix(line.pace(*done, *total));
+                line.bar.set_position(*done);
             }
         }
     }
 
     fn gone(&mut self, id: &str) {
         if let Some(line) = self.lines.remove(id) {
-            line.finish_and_clear();
-            self.all.remove(&line);
+            line.bar.finish_and_clear();
+            self.all.remove(&line.bar);
         }
     }
 }
@@ -84,7 +122,7 @@ impl Sink for Bars {
 impl Drop for Bars {
     fn drop(&mut self) {
         for line in self.lines.values() {
-            line.finish_and_clear();
+            line.bar.finish_and_clear();
         }
     }
 }
