@@ -95,6 +95,10 @@ impl Sink for Bars {
             }
             Work::Transfer { done, total, label } => {
                 let message = escape::line(&format!("{id}: {label}")).into_owned();
+                if let Some(total) = total {
+                    line.bar.set_length(*total);
+                }
+                line.bar.set_position(*done);
                 if line.moves.as_deref() != Some(label) {
                     line.bar
                         .set_style(style(if total.is_some() { BAR } else { COUNTER }));
@@ -102,11 +106,7 @@ impl Sink for Bars {
                     (line.since, line.from) = (Instant::now(), *done);
                     line.moves = Some(label.clone());
                 }
-                if let Some(total) = total {
-                    line.bar.set_length(*total);
-                }
                 line.bar.set_prefix(line.pace(*done, *total));
-                line.bar.set_position(*done);
             }
         }
     }
