@@ -66,7 +66,7 @@ get_image() {
     if timeout "${KVMCTL_PULL_TIMEOUT:-600}" "$KVMCTL" images pull "$IMAGE"; then
         return
     fi
-    step "no download: building $IMAGE from packages"
+    step "no download: building an image from packages, $(built_release) under the name $IMAGE"
     host_install_packages image
     build_image
     kvmctl images import "$CACHE/$IMAGE.qcow2" --name "$IMAGE" --default-user "$(built_user)"
@@ -76,6 +76,13 @@ get_image() {
 built_user() {
     # shellcheck source=/dev/null
     (. /etc/os-release && [[ $ID == ubuntu ]] && echo ubuntu) || echo debian
+}
+
+# Which release that is, for it need not be the one of the image's name.
+built_release() {
+    # shellcheck source=/dev/null
+    (. /etc/os-release && [[ $ID =~ ^(debian|ubuntu)$ ]] && echo "$ID ${VERSION_CODENAME:-}") ||
+        echo "debian bookworm"
 }
 
 build_image() {
