@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a bare Debian 12 host to a web page served by a guest.
+# From a bare Debian 12 or 13 host to a web page served by a guest.
 #
 #   sudo examples/quickstart.sh            install, build, set up, run, fetch the page
 #   sudo examples/quickstart.sh --clean    take the guest and what was made for it away
