@@ -67,7 +67,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("indicatif::", &["src/output/"]),
     (
         "process::Command",
-        &["src/host/command.rs", "src/host/guard.rs"],
+        &[
+            "src/host/command.rs",
+            "src/host/command/",
+            "src/host/guard.rs",
+        ],
     ),
     ("unsafe {", &["src/libvirt/ffi/"]),
     ("unsafe extern", &["src/libvirt/ffi/"]),

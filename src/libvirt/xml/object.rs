@@ -241,7 +241,7 @@ where
 }
 
 /// Writes as JSON escapes the characters that JSON allows bare and XML does not (U+FFFE, U+FFFF).
-pub(in crate::libvirt) fn json_in_xml(json: &str) -> String {
+pub(crate) fn json_in_xml(json: &str) -> String {
     json.chars()
         .flat_map(|c| {
             let escaped = (!is_xml_char(c)).then(|| format!("\\u{:04x}", u32::from(c)));

@@ -1,7 +1,7 @@
 //! The configuration of our own nginx: one file for the instance and one for each balancer.
 //!
 //! A balancer's file is enough to bring the object back: it carries it, encoded, in comments. The
-//! directives are those that a careful person writes by hand; each word of them is a [`word::Word`],
+//! directives are those that a careful person writes by hand; each word of them is a `Word`,
 //! a type that cannot hold what nginx reads as more than one word. There is no text from outside.
 
 mod http;
