@@ -199,3 +199,31 @@ fn a_forward_goes_without_those_of_others() {
     );
     assert!(Chain::ALL.iter().all(|chain| change[chain].drop));
 }
+
+#[test]
+fn a_table_goes_only_with_nothing_but_ours_in_it() {
+    let listed = |more: &str| {
+        format!(
+            "# Warning: table ip raw is managed by iptables-nft, do not touch!\n\
+             table ip raw {{ # handle 7\n\
+             \tchain PREROUTING {{ # handle 1\n\
+             \t\ttype filter hook prerouting priority raw; policy accept;\n\
+             \t\tip daddr 127.0.0.0/8  counter packets 0 bytes 0 jump KVMCTL-RAW # handle 4\n\
+             {more}\t}}\n\n\tchain KVMCTL-RAW {{ # handle 3\n\t}}\n}}\n"
+        )
+    };
+    let drop = |more: &str| nftables::drop_whole(&listed(more), "ip", "raw", &["KVMCTL-RAW"]);
+    assert_eq!(
+        drop("").as_deref(),
+        Some(
+            "delete rule ip raw PREROUTING handle 4\ndelete chain ip raw PREROUTING\n\
+             delete chain ip raw KVMCTL-RAW\ndelete table ip raw\n"
+        )
+    );
+    for of_others in [
+        "\t\tcounter drop # handle 9\n",
+        "\t\tjump OTHER # handle 9\n",
+    ] {
+        assert_eq!(drop(of_others), None, "{of_others}");
+    }
+}
