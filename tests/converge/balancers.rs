@@ -161,7 +161,7 @@ fn status(place: &Place, name: &str, path: &str) -> String {
 #[test]
 fn a_balancer_that_is_killed_anywhere_converges() {
     const PORT: u16 = 18041;
-    let place = Place::new("lbkill", 41);
+    let place = Place::new("lbkill", 81);
     let _ends = Ends(home(&place));
     let (web, name) = (place.named("web"), place.named("lb"));
     instance(&place, &web, "app=a");
@@ -227,7 +227,7 @@ fn recover(place: &Place, name: &str, what: &[&str], recovery: Recovery, when: &
 #[test]
 fn balancers_follow_their_instances_and_outlive_their_store() {
     const PORT: u16 = 18042;
-    let place = Place::new("lbfollow", 42);
+    let place = Place::new("lbfollow", 82);
     let _ends = Ends(home(&place));
     let (a, b, name) = (place.named("a"), place.named("b"), place.named("lb"));
     let port = PORT.to_string();
@@ -328,7 +328,7 @@ fn until(done: impl Fn() -> bool) {
 #[test]
 fn what_cannot_be_is_refused_before_anything_is_written() {
     const PORT: u16 = 18043;
-    let place = Place::new("lbrefuse", 43);
+    let place = Place::new("lbrefuse", 83);
     let _ends = Ends(home(&place));
     let (web, name) = (place.named("web"), place.named("lb"));
     instance(&place, &web, "app=a");
@@ -450,7 +450,7 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
 #[test]
 fn a_change_that_is_killed_between_its_steps_converges() {
     const PORT: u16 = 18044;
-    let place = Place::new("lbstep", 44);
+    let place = Place::new("lbstep", 84);
     let _ends = Ends(home(&place));
     let (web, name, port) = (place.named("web"), place.named("lb"), PORT.to_string());
     instance(&place, &web, "app=a");

@@ -1,8 +1,9 @@
 //! A pool, two networks and a store for one test, and what there is in them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use crate::support::{CommandOutput, Env};
 
@@ -36,6 +37,7 @@ pub(crate) struct Place {
 impl Place {
     /// Makes one; `net` is the third byte of its networks' addresses, for no two tests the same.
     pub(crate) fn new(name: &str, net: u8) -> Self {
+        take_number(name, net);
         let images = std::env::var("KVMCTL_TEST_IMAGES").expect("tests/run.sh tells the images");
         let name = format!("cv-{name}");
         let env = Env::bare().with("KVMCTL_ACCELERATOR", "tcg");
@@ -357,4 +359,12 @@ fn files(dir: &std::path::Path) -> Vec<String> {
 /// Returns whether SIGKILL ended it.
 pub(crate) fn was_killed(output: &CommandOutput) -> bool {
     matches!(output.status, -1 | 137)
+}
+
+/// Two tests with the same addresses would fail now and then, when they run at the same time.
+fn take_number(test: &str, net: u8) {
+    static TAKEN: Mutex<BTreeMap<u8, String>> = Mutex::new(BTreeMap::new());
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let holder = taken.entry(net).or_insert_with(|| test.to_owned());
+    assert_eq!(holder, test, "both take 10.213.{net}.0/24");
 }

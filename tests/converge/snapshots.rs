@@ -113,7 +113,7 @@ fn tampered(place: &Place, sweep: &Sweep, args: &[&str]) -> Option<(bool, String
 
 #[test]
 fn a_snapshot_that_was_killed_while_it_was_taken() {
-    let data = Data::new("sn-new", 41);
+    let data = Data::new("sn-new", 61);
     let place = &data.place;
     let before = place.traces();
     let mut sweep = Sweep::of_names();
@@ -151,7 +151,7 @@ fn a_snapshot_that_was_killed_while_it_was_taken() {
 
 #[test]
 fn a_snapshot_that_was_killed_while_it_was_deleted() {
-    let data = Data::new("sn-del", 42);
+    let data = Data::new("sn-del", 62);
     let place = &data.place;
     let before = place.traces();
     place.run(&data.create()).ok();
@@ -185,7 +185,7 @@ fn a_snapshot_that_was_killed_while_it_was_deleted() {
 /// Two disks of a guest that is off: they are both what they were, or both what was stored.
 #[test]
 fn a_restore_that_was_killed_leaves_the_old_or_the_new() {
-    let data = Data::new("sn-back", 43);
+    let data = Data::new("sn-back", 63);
     let place = &data.place;
     let web = place.named("web");
     let manifest = place.manifest(&web, "  disk: 64Mi\n");
@@ -261,7 +261,7 @@ fn a_restore_that_was_killed_leaves_the_old_or_the_new() {
 
 #[test]
 fn a_volume_from_a_snapshot_that_was_killed() {
-    let data = Data::new("sn-to", 44);
+    let data = Data::new("sn-to", 64);
     let place = &data.place;
     place.run(&data.create()).ok();
     let new = place.named("copy");
@@ -296,7 +296,7 @@ fn a_volume_from_a_snapshot_that_was_killed() {
 /// Ctrl-C in the middle of a copy leaves nothing, nor does a kill leave the tool that copies.
 #[test]
 fn a_copy_that_is_interrupted_leaves_nothing() {
-    let data = Data::new("sn-int", 45);
+    let data = Data::new("sn-int", 65);
     let place = &data.place;
     let large = place.named("large");
     let create = [
