@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use kvmctl::api::{LoadBalancer, ResolvedBalancer};
 use kvmctl::host::nginx::{Did, Nginx, NginxError};
@@ -172,6 +173,20 @@ fn put_role() {
     }
 }
 
+/// Kills processes and returns when they are dead: the signal is only sent when `kill` returns.
+fn kill(pids: &str) {
+    let pids: Vec<&str> = pids.split_whitespace().collect();
+    sh(&format!("kill -9 {}", pids.join(" ")));
+    let lives = |pid: &&str| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z "))
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while pids.iter().any(lives) {
+        assert!(Instant::now() < deadline, "{pids:?} live");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_killed_nginx_is_brought_back_and_a_recycled_number_is_nobody() {
     let rig = Rig::new();
@@ -179,7 +194,7 @@ fn a_killed_nginx_is_brought_back_and_a_recycled_number_is_nobody() {
     rig.nginx.change(std::slice::from_ref(&lb), &[]).unwrap();
     let pid = || rig.nginx.seen().unwrap().running.map(|r| r.pid);
     // Its workers live on and keep the port.
-    sh(&format!("kill -9 {}", pid().unwrap()));
+    kill(&pid().unwrap().to_string());
     assert_eq!(pid(), None);
     assert_eq!(
         rig.nginx
@@ -191,10 +206,7 @@ fn a_killed_nginx_is_brought_back_and_a_recycled_number_is_nobody() {
     assert_eq!(get(8080, "/").unwrap().1, "a");
     // All of it is gone, as after a power cut, and the number is another program's by now.
     let all = sh(&format!("ps -o pid= --ppid {0}; echo {0}", pid().unwrap()));
-    sh(&format!(
-        "kill -9 {}",
-        all.split_whitespace().collect::<Vec<_>>().join(" ")
-    ));
+    kill(&all);
     let other = sh("sleep 60 >/dev/null 2>&1 & echo $!");
     std::fs::write(rig.nginx.home().join("run/nginx.pid"), &other).unwrap();
     assert_eq!(rig.nginx.converge(&[lb]).unwrap().did, Did::Started);
