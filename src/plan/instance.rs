@@ -265,7 +265,7 @@ impl Step {
             Self::Start => "start the domain".to_owned(),
             Self::Finish => "write the record".to_owned(),
             Self::Shutdown { grace } => format!("shut the guest down within {grace} s"),
-            Self::Destroy => "cut the power".to_owned(),
+            Self::Destroy => "cut the power, if it is still on".to_owned(),
             Self::Undefine => "undefine the domain".to_owned(),
             Self::DeleteVolume(v) => format!("delete volume {}", v.name),
             Self::Unreserve(r) => format!("free {} in network {}", r.ip, r.network),

@@ -118,12 +118,18 @@ impl<'r> Run<'r> {
             true => false,
             false => self.enforce(&stages),
         };
+        let records = todos(&stages).flat_map(|t| [Some(&t.record), t.before.as_ref()]);
+        let noted_at = labels::noted_at(records.flatten());
         let finish = |stage| match stage {
             Stage::Done(applied) => Ok(applied),
             Stage::Wanted(todo) if self.is_dry() => Ok(todo.told()),
             Stage::Wanted(todo) => self.finish(*todo, together),
         };
-        stages.into_iter().map(|stage| finish(stage?)).collect()
+        let results = stages.into_iter().map(|stage| finish(stage?)).collect();
+        if !self.is_dry() {
+            labels::keep(self.world, &noted_at);
+        }
+        results
     }
 
     fn lock(&self, wanted: &PortForward) -> Result<Option<ObjectLock<'r>>> {
@@ -249,23 +255,10 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn keep_labels(&self, todo: &Todo<'_>) {
-        let (before, after) = (todo.before.as_ref(), Some(&todo.record));
-        let labelled = [before, after]
-            .into_iter()
-            .flatten()
-            .filter(|r| labels::has_any(r));
-        let instances: BTreeSet<&Name> = labelled.map(|r| &r.spec.instance).collect();
-        for instance in instances {
-            labels::keep(self.world, instance);
-        }
-    }
-
     fn finish(&self, todo: Todo<'_>, together: bool) -> Result<Applied> {
         let (key, uid) = (&todo.key, todo.record.uid);
         let worker = ForwardWorker::new(self.world, uid).whose_rules_are_right(together);
         let Err(failed) = execute(&todo.plan(), &worker, self.reporter) else {
-            self.keep_labels(&todo);
             let reason = match todo.before {
                 None => "Created",
                 Some(_) => "Configured",

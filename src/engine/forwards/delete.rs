@@ -70,6 +70,8 @@ fn delete_some(
     let going = |key: &&ObjectKey| begin(world, key, known(key)?);
     let going: Vec<Result<Going<'_>>> = keys.iter().map(going).collect();
     let together = withdraw(world, &going);
+    let records = going.iter().flatten().filter_map(|g| g.record.as_ref());
+    let noted_at = labels::noted_at(records);
     let finish = |(key, going): (&&ObjectKey, Result<Going<'_>>)| {
         if let Some(record) = going?.record {
             let worker = ForwardWorker::new(world, record.uid).whose_rules_are_right(together);
@@ -77,7 +79,9 @@ fn delete_some(
         }
         Ok(told(key))
     };
-    keys.iter().zip(going).map(finish).collect()
+    let results = keys.iter().zip(going).map(finish).collect();
+    labels::keep(world, &noted_at);
+    results
 }
 
 fn told(key: &ObjectKey) -> Applied {
@@ -146,7 +150,9 @@ pub(super) fn finish(
 ) -> Result<()> {
     write_down(world, record.clone())?;
     let worker = ForwardWorker::new(world, record.uid);
-    carry_out(world, key, &worker, &record, reporter)
+    carry_out(world, key, &worker, &record, reporter)?;
+    labels::keep(world, &labels::noted_at(std::iter::once(&record)));
+    Ok(())
 }
 
 fn carry_out(
@@ -157,9 +163,6 @@ fn carry_out(
     reporter: &dyn Reporter,
 ) -> Result<()> {
     execute(&forward::delete(key.clone()), worker, reporter)?;
-    if labels::has_any(record) {
-        labels::keep(world, &record.spec.instance);
-    }
     note(
         world,
         key,

@@ -152,9 +152,7 @@ fn finish(
         return Ok("deleted".to_owned());
     }
     ForwardWorker::new(world, record.uid).again()?;
-    if labels::has_any(&record) {
-        labels::keep(world, &record.spec.instance);
-    }
+    labels::keep(world, &labels::noted_at(std::iter::once(&record)));
     Ok(match record.begun {
         Some(IntentOp::Create) => "created".to_owned(),
         _ => "configured".to_owned(),
