@@ -24,16 +24,17 @@ fn the_whole_main_path_without_any_right() {
         .ok()
         .says("Everything is set up: pool \"default\", network \"user\"");
     let image = host.path("images/debian-12.qcow2").display().to_string();
+    run(&["images", "import", &image, "--name", "debian"]).ok();
+    // The catalogue knows who logs in to an image of this name.
     run(&[
-        "images",
-        "import",
-        &image,
-        "--name",
+        "get",
+        "image",
         "debian",
-        "--default-user",
-        "debian",
+        "-o",
+        "jsonpath={.spec.defaultUser}",
     ])
-    .ok();
+    .ok()
+    .prints("debian");
     // Checks that hold for the system daemon only are not made.
     run(&["doctor"]).ok();
 

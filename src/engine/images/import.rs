@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use super::store::{Facts, put};
-use super::{LOCK_WAIT, architecture, checksum, limits, or_signal, present, private_dir};
+use super::{LOCK_WAIT, checksum, limits, or_signal, present, private_dir};
 use crate::api::{Kind, Name, ObjectKey, Reporter};
 use crate::engine::Interrupt;
 use crate::error::{Error, Result};
@@ -74,15 +74,9 @@ pub fn import(
             )));
         }
     }
-    let facts = Facts {
-        name: key.name.clone(),
-        os: None,
-        default_user: request.default_user.clone(),
-        firmware,
-        // As whatever it boots will be: nothing in the file says it.
-        architecture: architecture(world).ok(),
-        source_url: None,
-    };
+    let mut facts = Facts::by_name(world, &key.name)?;
+    facts.firmware = firmware;
+    facts.default_user = request.default_user.clone().or(facts.default_user);
     if let Some(known) = present(world, key.name.as_str())? {
         if known.image.sha256 == staged.sha256() {
             return Ok((key, Outcome::Unchanged));

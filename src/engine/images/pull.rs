@@ -131,15 +131,9 @@ fn pull_url(
     let got = fetcher
         .fetch(&request.source, &dest, checksum.as_ref(), &mut watch)
         .map_err(or_signal)?;
-    let facts = Facts {
-        name,
-        os: None,
-        default_user: request.default_user.clone(),
-        firmware: None,
-        // As whatever it boots will be: nothing in the file says it.
-        architecture: architecture(world).ok(),
-        source_url: Some(request.source.clone()),
-    };
+    let mut facts = Facts::by_name(world, &name)?;
+    facts.source_url = Some(request.source.clone());
+    facts.default_user = request.default_user.clone().or(facts.default_user);
     let result = take_file(
         world,
         &key,

@@ -1,5 +1,6 @@
 //! Storing: what was checked becomes a volume, once for each content, with a record beside it.
 
+use super::architecture;
 use crate::api::{DiskFormat, Name, ObjectKey, Quantity, Reporter, Timestamp, Uid};
 use crate::engine::{Interrupt, interrupted};
 use crate::error::{Error, Result};
@@ -19,6 +20,24 @@ pub(super) struct Facts {
     pub(super) firmware: Option<Firmware>,
     pub(super) architecture: Option<Architecture>,
     pub(super) source_url: Option<String>,
+}
+
+impl Facts {
+    /// What is known of a file that a person gives a name: who takes one of the catalogue's says which
+    /// system it is.
+    pub(super) fn by_name(world: &World, name: &Name) -> Result<Self> {
+        let catalogue = world.catalogue()?;
+        let known = catalogue.entry(name.as_str()).ok();
+        Ok(Self {
+            name: name.clone(),
+            os: known.map(|k| k.os.clone()),
+            default_user: known.map(|k| k.default_user.clone()),
+            firmware: None,
+            // As whatever it boots will be: nothing in the file says it.
+            architecture: architecture(world).ok(),
+            source_url: None,
+        })
+    }
 }
 
 /// Uploads what was staged, under a name made from its content, and records it.
