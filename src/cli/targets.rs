@@ -1,5 +1,6 @@
 //! What a command line points at: `instance web`, `instance/web volume/d1`, `instances,images`, `all`.
 
+use super::grammar::command;
 use crate::api::{InvalidName, KINDS, Kind, Name, ObjectKey};
 use crate::error::{Error, Result, did_you_mean};
 
@@ -142,11 +143,20 @@ pub(crate) fn kind_of(noun: &str) -> Result<Kind> {
             .iter()
             .flat_map(|row| row.aliases.iter().chain([&row.plural]).copied());
         let error = Error::usage(format!("no resource type {noun:?}"));
-        match did_you_mean(noun, nouns) {
-            Some(near) => error.hint(format!("did you mean {near:?}?")),
-            None => error.hint("kvmctl api-resources"),
+        match (did_you_mean(noun, nouns), command_of(noun)) {
+            (_, Some(command)) => error.hint(command),
+            (Some(near), None) => error.hint(format!("did you mean {near:?}?")),
+            (None, None) => error.hint("kvmctl api-resources"),
         }
     })
+}
+
+/// Returns the command that tells of what is no kind, as `kvmctl events`.
+fn command_of(word: &str) -> Option<String> {
+    let all = command();
+    let found = all.find_subcommand(word)?;
+    let list = found.find_subcommand("list").map_or("", |_| " list");
+    Some(format!("kvmctl {word}{list}"))
 }
 
 /// Reads a name typed on the command line. A domain made by hand may be named otherwise than our
@@ -220,6 +230,9 @@ mod tests {
     fn an_unknown_type_gets_a_suggestion() {
         let error = parse(&["instnces"]).unwrap_err();
         assert_eq!(error.message(), "no resource type \"instnces\"");
+        for (word, command) in [("events", "kvmctl events"), ("pools", "kvmctl pools list")] {
+            assert_eq!(kind_of(word).unwrap_err().hints(), [command]);
+        }
         assert_eq!(error.hints(), ["did you mean \"instances\"?"]);
     }
 }
