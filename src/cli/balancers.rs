@@ -156,6 +156,6 @@ fn tell(ctx: &Ctx, key: &ObjectKey, applied: &Applied, dry_run: DryRun, word: &s
     };
     match dry_run {
         DryRun::None => ctx.print_outcome(key, word),
-        _ => ctx.print_outcome(key, &format!("{word} (server dry run)")),
+        _ => ctx.print_dry_outcome(key, &format!("{word} (server dry run)")),
     }
 }

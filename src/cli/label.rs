@@ -8,6 +8,7 @@ use super::targets::Targets;
 use crate::api::{Kind, LabelKey, LabelValue, ObjectKey, ObjectMeta};
 use crate::engine::{self, DryRun};
 use crate::error::{Error, Result};
+use crate::observe::World;
 use crate::plan::Outcome;
 
 /// Which objects, and what to set or remove.
@@ -123,9 +124,10 @@ fn run(ctx: &Ctx, noun: Option<Kind>, args: &LabelArgs, verb: &str, apply: Apply
     let dry_run = ctx.where_to_stop(args.dry_run.as_deref())?;
     let only_removals = edits.iter().all(|e| matches!(e, Edit::Remove(_)));
     let words = Words::of(verb, only_removals);
+    let results = ctx.results()?;
     let batch = engine::run_all(&keys, engine::WIDTH, |key| {
         if matches!(dry_run, DryRun::Client { .. }) {
-            return ctx.print_outcome(key, &format!("{} (dry run)", words.done));
+            return ctx.print_dry_outcome(key, &format!("{} (dry run)", words.done));
         }
         let mut told = Vec::new();
         let outcome = engine::change_meta(ctx.world()?, key, dry_run, |meta| {
@@ -142,12 +144,12 @@ fn run(ctx: &Ctx, noun: Option<Kind>, args: &LabelArgs, verb: &str, apply: Apply
             Outcome::Unchanged => words.same,
             _ => words.done,
         };
-        let suffix = match dry_run {
-            DryRun::None => "",
-            _ => " (server dry run)",
-        };
-        ctx.print_outcome(key, &format!("{word}{suffix}"))
+        match dry_run {
+            DryRun::None => results.tell(key, word),
+            _ => ctx.print_dry_outcome(key, &format!("{word} (server dry run)")),
+        }
     });
+    results.show(&keys, World::get)?;
     batch.into_result(|e| ctx.ui().error(e))
 }
 

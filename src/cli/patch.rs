@@ -9,6 +9,7 @@ use crate::api::{Kind, Object};
 use crate::engine::{self, ApplyMode, ApplyOptions, DryRun};
 use crate::error::{Error, Result};
 use crate::manifest::{self, Strictness};
+use crate::observe::World;
 use crate::plan::Outcome;
 
 /// The forms a patch may have.
@@ -56,8 +57,10 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
     };
     let patch: serde_json::Value = serde_yaml::from_str(&text)
         .map_err(|e| Error::usage("the patch is neither JSON nor YAML").caused_by(e))?;
-    for key in Targets::parse(noun, &args.targets, "patch")?.named()? {
-        let live = engine::manifest_of(ctx.world()?, &key)?;
+    let keys = Targets::parse(noun, &args.targets, "patch")?.named()?;
+    let results = ctx.results()?;
+    for key in &keys {
+        let live = engine::manifest_of(ctx.world()?, key)?;
         let patched = match args.kind {
             PatchType::Merge => manifest::merge_patch(live.clone(), &patch),
             PatchType::Json => manifest::json_patch(&live, &patch)?,
@@ -68,7 +71,7 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
             Kind::Instance | Kind::PortForward | Kind::LoadBalancer
         );
         if patched == live && !may_be_half {
-            ctx.print_outcome(&key, "patched (no change)")?;
+            results.tell(key, "patched (no change)")?;
             continue;
         }
         let parsed = manifest::parse("patch", &patched.to_string(), Strictness::Strict)
@@ -88,8 +91,8 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
         };
         let outcome = ctx.apply_quietly(objects, &options)?;
         let changed = outcome.iter().any(|o| *o != Outcome::Unchanged);
-        ctx.print_outcome(
-            &key,
+        results.tell(
+            key,
             if changed {
                 "patched"
             } else {
@@ -97,5 +100,5 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
             },
         )?;
     }
-    Ok(())
+    results.show(&keys, World::get)
 }

@@ -14,6 +14,7 @@ use crate::engine::snapshots::{PruneRequest, RestoreRequest};
 use crate::engine::volumes::ExportRequest;
 use crate::engine::{self, DeleteOptions, DryRun, Interrupt, StopOptions};
 use crate::error::{Error, Result};
+use crate::observe::World;
 use crate::output;
 use crate::plan::retention::Rules;
 
@@ -150,6 +151,7 @@ pub(crate) fn verify(ctx: &Ctx, _: Option<Kind>, args: VerifyArgs) -> Result<()>
     };
     catch_signals()?;
     let (world, reporter) = (ctx.world()?, ctx.reporter());
+    let results = ctx.results()?;
     let batch = engine::run_all(&keys, 1, |key| {
         let verified = engine::snapshots::verify(world, key, reporter.as_ref());
         reporter.finished(key);
@@ -158,16 +160,17 @@ pub(crate) fn verify(ctx: &Ctx, _: Option<Kind>, args: VerifyArgs) -> Result<()>
         let files = match verified.files {
             0 => {
                 let where_it_is = "in the disks of its instance, whose content has no sum";
-                return ctx.print_outcome(key, &format!("found {where_it_is}"));
+                return results.tell(key, &format!("found {where_it_is}"));
             }
             1 => "1 file".to_owned(),
             n => format!("{n} files"),
         };
-        ctx.print_outcome(
+        results.tell(
             key,
             &format!("verified: {files}, {}", read.unwrap_or_default()),
         )
     });
+    results.show(&keys, World::get)?;
     batch.into_result(|e| ctx.ui().error(e))
 }
 

@@ -11,6 +11,7 @@ use super::targets::Targets;
 use crate::api::{Kind, ObjectKey, Span};
 use crate::engine::{self, Goal};
 use crate::error::{Error, Result};
+use crate::observe::World;
 
 /// What to wait for.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +39,7 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: WaitForArgs) -> Result<()
     let keys = keys(ctx, noun, &args)?;
     let deadline = Instant::now() + args.timeout.duration();
     let reporter = ctx.reporter();
+    let results = ctx.results()?;
     // One after the other, as their time runs out together; what one comes to stops no other.
     let batch = engine::run_all(&keys, 1, |key| {
         let world = ctx.world()?;
@@ -45,8 +47,9 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: WaitForArgs) -> Result<()
         let waited = goals.iter().try_for_each(each);
         reporter.finished(key);
         waited?;
-        ctx.print_outcome(key, goals.last().map_or("condition met", Goal::met))
+        results.tell(key, goals.last().map_or("condition met", Goal::met))
     });
+    results.show(&keys, World::get)?;
     batch.into_result(|e| ctx.ui().error(e))
 }
 

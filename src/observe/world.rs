@@ -100,6 +100,10 @@ impl World {
     /// # Errors
     /// Why it cannot be used.
     pub fn store_for_reading(&self) -> Result<&Store> {
+        // Where there was none it has been made by then.
+        if let Some(Ok(store)) = self.store.get() {
+            return Ok(store);
+        }
         let open = || Store::open(self.store_path(), Access::Read).map_err(Error::from);
         self.reader.get_or_init(open).as_ref().map_err(Clone::clone)
     }

@@ -31,6 +31,9 @@ pub const RESULT_FORMATS_AND_TABLE: &[&str] = &[
     "yaml",
 ];
 
+/// The formats of a deletion, after which there is nothing to print but names.
+pub const DELETION_FORMATS: &[&str] = &["name"];
+
 /// One form in which objects are printed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum OutputFormat {

@@ -35,8 +35,10 @@ pub use describe::describe;
 pub use diff::print_diff;
 pub use field_selector::FieldSelector;
 pub use filter::Filter;
-pub use format::{LIST_FORMATS, OutputFormat, RESULT_FORMATS, RESULT_FORMATS_AND_TABLE};
-pub use printer::{Group, Order, PrintRequest, print_object, print_objects};
+pub use format::{
+    DELETION_FORMATS, LIST_FORMATS, OutputFormat, RESULT_FORMATS, RESULT_FORMATS_AND_TABLE,
+};
+pub use printer::{Group, Order, PrintRequest, print_objects};
 pub use progress::reporter;
 pub use selector::LabelSelector;
 pub use size::{bytes, size};

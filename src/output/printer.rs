@@ -119,22 +119,6 @@ pub fn print_objects(ui: &Ui, request: &PrintRequest, groups: &[Group]) -> Resul
     }
 }
 
-/// Prints one object as the result of a command that changed it: `json`, `yaml`, `name`, `jsonpath`.
-///
-/// # Errors
-/// An output that cannot be written to.
-pub fn print_object(ui: &Ui, format: &OutputFormat, object: Object, now: Timestamp) -> Result<()> {
-    let request = PrintRequest {
-        single: true,
-        ..PrintRequest::new(format.clone(), now)
-    };
-    let group = Group {
-        kind: object.kind(),
-        objects: vec![object],
-    };
-    print_objects(ui, &request, &[group])
-}
-
 /// The objects of one kind, in the order in which they are printed.
 pub(super) type Sorted<'a> = (Kind, Vec<&'a Object>);
 

@@ -39,6 +39,45 @@ fn apply_says_what_became_of_an_object() {
     kvmctl(&env, "diff -f nofile.yaml").code(2);
 }
 
+/// 55, and what `kubectl` prints for several objects and for those that nothing was done to.
+#[test]
+fn the_objects_themselves_are_printed_where_they_are_asked_for() {
+    let env = fake();
+    env.file("small.yaml", SMALL);
+    env.file("both.yaml", &format!("{SMALL}---\n{SECRET}"));
+    let cpus = "-o jsonpath={.spec.cpus}";
+    let dry = kvmctl(
+        &env,
+        &format!("apply -f small.yaml --dry-run=server {cpus}"),
+    );
+    assert_eq!(dry.ok().stdout, "1");
+    kvmctl(&env, "get type small").code(4);
+    let both = kvmctl(&env, "apply -f both.yaml -o json").ok();
+    let both: serde_json::Value = serde_json::from_str(&both.stdout).unwrap();
+    assert_eq!(both["kind"], "List");
+    assert_eq!(both["items"][0]["kind"], "InstanceType");
+    assert_eq!(both["items"][1]["kind"], "Secret");
+    let labels = "-o jsonpath={.metadata.labels}";
+    assert_eq!(
+        kvmctl(&env, &format!("label type small a=b {labels}"))
+            .ok()
+            .stdout,
+        r#"{"a":"b"}"#
+    );
+    env.file("small.yaml", &SMALL.replace("cpus: 1", "cpus: 2"));
+    let dry = kvmctl(&env, "apply -f small.yaml --dry-run=server -o yaml").ok();
+    dry.prints("cpus: 2");
+    let patch = "patch type small -p {\"spec\":{\"cpus\":3}}";
+    assert_eq!(kvmctl(&env, &format!("{patch} {cpus}")).ok().stdout, "3");
+    kvmctl(&env, "delete type small -o json")
+        .code(2)
+        .says("allowed formats are: name");
+    assert_eq!(
+        kvmctl(&env, "delete type small -o name").ok().text(),
+        "type/small"
+    );
+}
+
 /// 44
 #[test]
 fn a_diff_masks_what_is_secret() {

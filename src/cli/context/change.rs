@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use super::Ctx;
 use super::manifests::{checked, named};
-use crate::api::{Object, ObjectKey, Reporter, Timestamp};
+use super::results::foreseen;
+use crate::api::{Object, ObjectKey, Reporter};
 use crate::cli::args::DryRunArgs;
 use crate::engine::{
     self, Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Interrupt, Place,
@@ -19,10 +20,31 @@ use crate::store::{Access, Store};
 impl Ctx {
     /// Applies objects and prints what came of each.
     pub(crate) fn apply(&self, objects: Vec<Object>, options: &ApplyOptions) -> Result<()> {
-        self.apply_quietly_with(objects, options, |applied| {
-            self.print_applied(applied, options.dry_run)
-        })
-        .map(|_| ())
+        let objects = prepared(objects, options.mode)?;
+        if let DryRun::Client { explain } = options.dry_run {
+            return match explain {
+                true => self.explain_unseen(&objects),
+                false => self.client_dry_run(objects),
+            };
+        }
+        let (results, dry_run) = (self.results()?, options.dry_run);
+        let tell = |applied: &Applied| {
+            self.print_notes(applied);
+            match self.explains(dry_run) {
+                true => self.print_explanation(&told(applied, dry_run), &applied.explanation),
+                false => results.tell(&applied.key, &word(applied, dry_run)),
+            }
+        };
+        let done = self.carry_out(objects.clone(), options, tell);
+        let keys: Vec<ObjectKey> = objects.iter().filter_map(Object::key).collect();
+        results.show(&keys, |world, key| match dry_run {
+            DryRun::None => world.get(key),
+            _ => {
+                let wanted = objects.iter().find(|o| o.key().as_ref() == Some(key));
+                wanted.map_or_else(|| world.get(key), |wanted| foreseen(world, wanted))
+            }
+        })?;
+        done.map(drop)
     }
 
     /// Applies objects; the caller prints.
@@ -31,33 +53,18 @@ impl Ctx {
         objects: Vec<Object>,
         options: &ApplyOptions,
     ) -> Result<Vec<Outcome>> {
-        self.apply_quietly_with(objects, options, |applied| {
+        self.carry_out(prepared(objects, options.mode)?, options, |applied| {
             self.print_notes(applied);
             Ok(())
         })
     }
 
-    fn apply_quietly_with(
+    fn carry_out(
         &self,
         objects: Vec<Object>,
         options: &ApplyOptions,
         print: impl Fn(&Applied) -> Result<()> + Sync,
     ) -> Result<Vec<Outcome>> {
-        let purpose = match options.mode {
-            ApplyMode::Create => Purpose::Create,
-            ApplyMode::Apply | ApplyMode::Replace => Purpose::Apply,
-        };
-        let located: Vec<Located<Object>> = objects
-            .into_iter()
-            .map(|o| Located::elsewhere(o, "the command line"))
-            .collect();
-        let objects = named(checked(&located, purpose)?)?;
-        if let DryRun::Client { explain } = options.dry_run {
-            return match explain {
-                true => self.explain_unseen(&objects),
-                false => self.client_dry_run(objects),
-            };
-        }
         self.begin_explanation(options.dry_run)?;
         Interrupt::install().map_err(|e| Error::failed("cannot catch signals").caused_by(e))?;
         let reporter = self.reporter();
@@ -84,25 +91,24 @@ impl Ctx {
     }
 
     /// `--dry-run=client`: contacts nobody, prints what would be sent.
-    fn client_dry_run(&self, objects: Vec<Object>) -> Result<Vec<Outcome>> {
-        let format = self.format(output::RESULT_FORMATS_AND_TABLE)?;
-        for object in &objects {
-            let Some(key) = object.key() else { continue };
-            match format {
-                OutputFormat::Table | OutputFormat::Wide => {
-                    self.ui.out_line(&format!("{key} created (dry run)"))?;
-                }
-                OutputFormat::Yaml => {
+    fn client_dry_run(&self, objects: Vec<Object>) -> Result<()> {
+        match self.format(output::RESULT_FORMATS_AND_TABLE)? {
+            OutputFormat::Table | OutputFormat::Wide => {
+                let mut keys = objects.iter().filter_map(Object::key);
+                keys.try_for_each(|key| self.ui.out_line(&format!("{key} created (dry run)")))
+            }
+            OutputFormat::Yaml => {
+                let separator = if objects.len() > 1 { "---\n" } else { "" };
+                objects.iter().try_for_each(|object| {
                     let text = manifest::to_manifest_yaml(object);
-                    self.ui.out(&format!(
-                        "{}{text}",
-                        if objects.len() > 1 { "---\n" } else { "" }
-                    ))?;
-                }
-                _ => output::print_object(&self.ui, &format, object.clone(), Timestamp::now())?,
+                    self.ui.out(&format!("{separator}{text}"))
+                })
+            }
+            format => {
+                let alone = objects.len() == 1;
+                self.print_result(format, objects, alone)
             }
         }
-        Ok(Vec::new())
     }
 
     fn print_notes(&self, applied: &Applied) {
@@ -114,24 +120,11 @@ impl Ctx {
     pub(crate) fn print_applied(&self, applied: &Applied, dry_run: DryRun) -> Result<()> {
         self.print_notes(applied);
         if self.explains(dry_run) {
-            let outcome = format!("{} {} (server dry run)", applied.key, applied.outcome);
-            return self.print_explanation(&outcome, &applied.explanation);
+            return self.print_explanation(&told(applied, dry_run), &applied.explanation);
         }
-        if let DryRun::Server { .. } = dry_run {
-            return self.print_outcome(
-                &applied.key,
-                &format!("{} (server dry run)", applied.outcome),
-            );
-        }
-        match self.format(output::RESULT_FORMATS_AND_TABLE)? {
-            OutputFormat::Table | OutputFormat::Wide | OutputFormat::Name => {
-                self.print_outcome(&applied.key, &applied.outcome.to_string())
-            }
-            format => {
-                let object = self.world()?.get(&applied.key)?;
-                output::print_object(&self.ui, &format, object, Timestamp::now())
-            }
-        }
+        let results = self.results()?;
+        results.tell(&applied.key, &word(applied, dry_run))?;
+        results.show(std::slice::from_ref(&applied.key), World::get)
     }
 
     /// Returns whether the commands that would do the same are asked for.
@@ -162,7 +155,7 @@ impl Ctx {
     }
 
     /// `--dry-run=client --explain-plan`: the commands, as far as the manifest and the store tell.
-    fn explain_unseen(&self, objects: &[Object]) -> Result<Vec<Outcome>> {
+    fn explain_unseen(&self, objects: &[Object]) -> Result<()> {
         let explain = true;
         self.begin_explanation(DryRun::Client { explain })?;
         let (settings, paths) = self.resolve()?;
@@ -177,11 +170,12 @@ impl Ctx {
             let commands = engine::explain_unseen(&place, &store, object)?;
             self.print_explanation(&format!("{key} created (dry run)"), &commands)?;
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Deletes objects and prints what came of each.
     pub(crate) fn delete(&self, keys: Vec<ObjectKey>, options: &DeleteOptions) -> Result<()> {
+        let format = self.format(output::DELETION_FORMATS)?;
         Interrupt::install().map_err(|e| Error::failed("cannot catch signals").caused_by(e))?;
         self.begin_explanation(options.dry_run)?;
         let reporter = self.reporter();
@@ -197,7 +191,7 @@ impl Ctx {
                     DryRun::Client { .. } => " (dry run)",
                     DryRun::Server { .. } => " (server dry run)",
                 };
-                if self.format(output::RESULT_FORMATS_AND_TABLE)? == OutputFormat::Name {
+                if format == OutputFormat::Name {
                     self.ui.out_line(&applied.key.to_string())
                 } else {
                     let (kind, name) = (applied.key.kind, &applied.key.name);
@@ -223,19 +217,16 @@ impl Ctx {
         let world = self.world()?;
         world.host()?;
         let reporter = self.reporter();
-        let ui = self.ui.clone();
-        let format = self.format(output::RESULT_FORMATS_AND_TABLE)?;
+        let results = self.results()?;
         let changed = std::sync::atomic::AtomicBool::new(false);
         let batch = engine::run_all(&keys, engine::WIDTH, |key| {
             let outcome = change(world, key, reporter.as_ref());
             reporter.finished(key);
             let outcome = outcome?;
             changed.fetch_or(outcome.changed(), std::sync::atomic::Ordering::Relaxed);
-            match format {
-                OutputFormat::Name => ui.out_line(&key.to_string()),
-                _ => ui.out_line(&format!("{key} {outcome}")),
-            }
+            results.tell(key, &outcome.to_string())
         });
+        results.show(&keys, World::get)?;
         batch.into_result(|e| self.ui.error(e))?;
         if error_unchanged && !changed.into_inner() {
             return Err(Error::new(Kind::Unchanged, "nothing needed changing"));
@@ -268,4 +259,29 @@ impl Ctx {
             ))),
         }
     }
+}
+
+/// Checks objects and gives each its name.
+fn prepared(objects: Vec<Object>, mode: ApplyMode) -> Result<Vec<Object>> {
+    let purpose = match mode {
+        ApplyMode::Create => Purpose::Create,
+        ApplyMode::Apply | ApplyMode::Replace => Purpose::Apply,
+    };
+    let located: Vec<Located<Object>> = objects
+        .into_iter()
+        .map(|o| Located::elsewhere(o, "the command line"))
+        .collect();
+    named(checked(&located, purpose)?)
+}
+
+/// Words what came of an object, or would come.
+fn word(applied: &Applied, dry_run: DryRun) -> String {
+    match dry_run {
+        DryRun::None => applied.outcome.to_string(),
+        _ => format!("{} (server dry run)", applied.outcome),
+    }
+}
+
+fn told(applied: &Applied, dry_run: DryRun) -> String {
+    format!("{} {}", applied.key, word(applied, dry_run))
 }

@@ -4,6 +4,7 @@
 mod change;
 mod manifests;
 mod print;
+mod results;
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};

@@ -6,11 +6,19 @@ use super::Ctx;
 use crate::api::{LabelKey, ObjectKey, Timestamp};
 use crate::cli::args::ListArgs;
 use crate::error::{Error, Result};
+use crate::observe::World;
 use crate::output::{self, Order, OutputFormat, PrintRequest, SortKey, Table};
 
 impl Ctx {
-    /// Prints `kind/name verbed`, or only the name with `-o name`.
+    /// Prints `kind/name verbed`, or what `-o` asks for instead.
     pub(crate) fn print_outcome(&self, key: &ObjectKey, word: &str) -> Result<()> {
+        let results = self.results()?;
+        results.tell(key, word)?;
+        results.show(std::slice::from_ref(key), World::get)
+    }
+
+    /// Prints `kind/name verbed` of what was not done.
+    pub(crate) fn print_dry_outcome(&self, key: &ObjectKey, word: &str) -> Result<()> {
         match self.format(output::RESULT_FORMATS_AND_TABLE)? {
             OutputFormat::Name => self.ui.out_line(&key.to_string()),
             _ => self.ui.out_line(&format!("{key} {word}")),
