@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::context::Ctx;
 use crate::api::Kind;
-use crate::engine::reconcile;
+use crate::engine::balancers::Watch;
+use crate::engine::{Interrupt, reconcile};
 use crate::error::{Error, Result};
 
 /// Whether to change anything.
@@ -21,6 +22,8 @@ pub(crate) struct ReconcileArgs {
 
 /// Reconciles the context.
 pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ReconcileArgs) -> Result<()> {
+    Interrupt::install().map_err(|e| Error::failed("cannot catch signals").caused_by(e))?;
+    let watch = args.watch.then(|| Watch::begin(ctx.world()?)).transpose()?;
     let findings = if args.check {
         reconcile::check(ctx.world()?)?
     } else {
@@ -33,9 +36,10 @@ pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: ReconcileArgs) -> Result<()>
         }
         format => ctx.print_value(&format, &findings)?,
     }
-    if args.watch {
+    if let Some(watch) = watch {
         ctx.ui().flush()?;
-        return crate::engine::balancers::watch(ctx.world()?, ctx.reporter().as_ref());
+        let tell = |line: &str| ctx.ui().status(line);
+        return watch.run(ctx.reporter().as_ref(), &tell);
     }
     let left = findings.iter().filter(|f| !f.mended).count();
     match (findings.len(), left) {

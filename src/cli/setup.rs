@@ -26,10 +26,11 @@ pub(crate) struct SetupArgs {
     /// Do not try whether KVM really runs a guest
     #[arg(long)]
     no_probe: bool,
-    /// Install a unit of systemd that runs `kvmctl reconcile` whenever the host or libvirt starts
+    /// Install units of systemd: one runs `kvmctl reconcile` whenever the host or libvirt starts, one
+    /// keeps `kvmctl reconcile --watch` running
     #[arg(long, conflicts_with = "no_persist")]
     persist: bool,
-    /// Take that unit away
+    /// Take those units away
     #[arg(long, visible_alias = "unpersist")]
     no_persist: bool,
 }

@@ -1,16 +1,17 @@
 //! `setup --persist`: what a restart of the host, of libvirt or of its firewall takes away comes back
-//! without anybody: a unit of systemd runs `kvmctl reconcile` for the context.
+//! without anybody, and targets of load balancers that fail their health check are taken out: one unit
+//! of systemd runs `kvmctl reconcile` for the context, another one `kvmctl reconcile --watch`.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::host::systemd::{BootUnit, Scope, Systemd, name_part};
+use crate::host::systemd::{BootUnit, Runs, Scope, Systemd, name_part};
 use crate::observe::World;
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persist {
-    /// The unit, in its present form.
+    /// The units, in their present form.
     Install,
     /// No unit.
     Remove,
@@ -20,10 +21,16 @@ pub enum Persist {
 #[derive(Debug, Clone)]
 pub struct PersistPlan {
     wanted: Persist,
+    units: Vec<Named>,
+    systemd: Option<Systemd>,
+}
+
+/// A unit and where it is kept.
+#[derive(Debug, Clone)]
+struct Named {
     name: String,
     path: PathBuf,
     unit: BootUnit,
-    systemd: Option<Systemd>,
 }
 
 /// Finds out what is to be done; `None` where all is as is wanted.
@@ -42,19 +49,24 @@ pub fn plan(world: &World, wanted: Persist) -> Result<Option<PersistPlan>> {
         true => Scope::User(config_home(world)),
         false => Scope::System,
     };
-    let name = unit_name(world);
-    let plan = PersistPlan {
-        wanted,
-        path: Systemd::path(&scope, &name),
-        unit: unit(world, scope.clone())?,
-        systemd: Systemd::running(&scope),
-        name,
-    };
-    if plan.systemd.is_some() && plan.is_done() {
-        return Ok(None);
+    let systemd = Systemd::running(&scope);
+    let mut units = Vec::new();
+    for runs in [Runs::Once, Runs::Always] {
+        let name = unit_name(world, runs);
+        units.push(Named {
+            path: Systemd::path(&scope, &name),
+            unit: unit(world, scope.clone(), runs)?,
+            name,
+        });
+    }
+    if systemd.is_some() {
+        units.retain(|unit| !unit.is_done(wanted));
+        if units.is_empty() {
+            return Ok(None);
+        }
     }
     let root = rustix::process::geteuid().is_root();
-    if plan.systemd.is_some() && scope == Scope::System && !root {
+    if systemd.is_some() && scope == Scope::System && !root {
         let flag = match wanted {
             Persist::Install => "--persist",
             Persist::Remove => "--no-persist",
@@ -62,29 +74,19 @@ pub fn plan(world: &World, wanted: Persist) -> Result<Option<PersistPlan>> {
         return Err(Error::conflict("only root may change the host's units")
             .hint(format!("sudo kvmctl setup {flag}")));
     }
-    Ok(Some(plan))
+    Ok(Some(PersistPlan {
+        wanted,
+        units,
+        systemd,
+    }))
 }
 
 impl PersistPlan {
-    fn is_done(&self) -> bool {
-        let there = std::fs::read_to_string(&self.path).ok();
-        match self.wanted {
-            Persist::Install => there.as_deref() == Some(self.unit.text().as_str()),
-            Persist::Remove => there.is_none(),
-        }
-    }
-
     /// Returns what is to be done, a line each.
     pub fn lines(&self) -> Vec<String> {
-        let path = self.path.display();
-        match (&self.systemd, self.wanted) {
-            (None, _) => Vec::new(),
-            (Some(_), Persist::Install) => {
-                vec![format!(
-                    "install {path}, which runs kvmctl reconcile at boot"
-                )]
-            }
-            (Some(_), Persist::Remove) => vec![format!("remove {path}")],
+        match &self.systemd {
+            None => Vec::new(),
+            Some(_) => self.told("install", "remove"),
         }
     }
 
@@ -93,41 +95,85 @@ impl PersistPlan {
     /// # Errors
     /// What the file system or systemctl says.
     pub fn run(&self) -> Result<Vec<String>> {
-        let path = self.path.display();
-        let done = match (&self.systemd, self.wanted) {
-            (Some(systemd), Persist::Install) => {
-                systemd.install(&self.name, &self.unit.text())?;
-                vec![format!(
-                    "installed {path}, which runs kvmctl reconcile at boot"
-                )]
+        let Some(systemd) = &self.systemd else {
+            return Ok(self.equivalent());
+        };
+        for unit in &self.units {
+            match self.wanted {
+                Persist::Install => unit.install(systemd)?,
+                Persist::Remove => systemd.remove(&unit.name)?,
             }
-            (Some(systemd), Persist::Remove) => {
-                systemd.remove(&self.name)?;
-                vec![format!("removed {path}")]
-            }
-            (None, Persist::Install) => self.equivalent(),
-            (None, Persist::Remove) => {
-                vec!["there is no systemd here, and kvmctl has installed nothing".to_owned()]
+        }
+        Ok(self.told("installed", "removed"))
+    }
+
+    fn told(&self, install: &str, remove: &str) -> Vec<String> {
+        let line = |unit: &Named| {
+            let path = unit.path.display();
+            match self.wanted {
+                Persist::Install => format!("{install} {path}, which {}", unit.does()),
+                Persist::Remove => format!("{remove} {path}"),
             }
         };
-        Ok(done)
+        self.units.iter().map(line).collect()
     }
 
     fn equivalent(&self) -> Vec<String> {
-        vec![
-            "# There is no systemd here. Let the host run this at boot, and whenever libvirt or"
-                .to_owned(),
-            "# the firewall was restarted, once libvirt has started:".to_owned(),
-            self.unit.command_line(),
-        ]
+        if self.wanted == Persist::Remove {
+            return vec!["there is no systemd here, and kvmctl has installed nothing".to_owned()];
+        }
+        let mut lines = vec!["# There is no systemd here.".to_owned()];
+        for Named { unit, .. } in &self.units {
+            let when: &[&str] = match unit.runs {
+                Runs::Once => &[
+                    "# Let the host run this at boot, and whenever libvirt or the firewall was restarted,",
+                    "# once libvirt has started:",
+                ],
+                Runs::Always => {
+                    &["# And keep this one running where load balancers have health checks:"]
+                }
+            };
+            lines.extend(when.iter().map(|&line| line.to_owned()));
+            lines.push(unit.command_line());
+        }
+        lines
     }
 }
 
-/// One unit a context.
-fn unit_name(world: &World) -> String {
+impl Named {
+    fn is_done(&self, wanted: Persist) -> bool {
+        let there = std::fs::read_to_string(&self.path).ok();
+        match wanted {
+            Persist::Install => there.as_deref() == Some(self.unit.text().as_str()),
+            Persist::Remove => there.is_none(),
+        }
+    }
+
+    fn install(&self, systemd: &Systemd) -> Result<()> {
+        systemd.install(&self.name, &self.unit.text())?;
+        if self.unit.runs == Runs::Always {
+            systemd.restart(&self.name)?;
+        }
+        Ok(())
+    }
+
+    const fn does(&self) -> &'static str {
+        match self.unit.runs {
+            Runs::Once => "runs kvmctl reconcile at boot",
+            Runs::Always => "keeps kvmctl reconcile --watch running",
+        }
+    }
+}
+
+/// Two units a context.
+fn unit_name(world: &World, runs: Runs) -> String {
+    let does = match runs {
+        Runs::Once => "reconcile",
+        Runs::Always => "watch",
+    };
     match world.settings().context.as_deref() {
-        None | Some("default") => "kvmctl-reconcile.service".to_owned(),
-        Some(context) => format!("kvmctl-reconcile-{}.service", name_part(context)),
+        None | Some("default") => format!("kvmctl-{does}.service"),
+        Some(context) => format!("kvmctl-{does}-{}.service", name_part(context)),
     }
 }
 
@@ -143,11 +189,14 @@ fn config_home(world: &World) -> PathBuf {
 }
 
 /// The unit says all that the caller's environment says, because it has none of it.
-fn unit(world: &World, scope: Scope) -> Result<BootUnit> {
+fn unit(world: &World, scope: Scope, runs: Runs) -> Result<BootUnit> {
     let settings = world.settings();
     let program = std::env::current_exe()
         .map_err(|e| Error::failed("cannot find out where kvmctl is").caused_by(e))?;
     let mut argv = vec![program.display().to_string(), "reconcile".to_owned()];
+    if runs == Runs::Always {
+        argv.push("--watch".to_owned());
+    }
     let mut environment = Vec::new();
     if let Some(home) = std::env::var_os("HOME") {
         environment.push(("HOME".to_owned(), home.to_string_lossy().into_owned()));
@@ -165,10 +214,15 @@ fn unit(world: &World, scope: Scope) -> Result<BootUnit> {
         world.store_path().display().to_string(),
     ));
     let context = settings.context.as_deref().unwrap_or(&settings.uri);
+    let description = match runs {
+        Runs::Once => format!("Put right what kvmctl keeps in context {context}"),
+        Runs::Always => format!("Watch the targets of load balancers in context {context}"),
+    };
     Ok(BootUnit {
-        description: format!("Put right what kvmctl keeps in context {context}"),
+        description,
         argv,
         environment,
         scope,
+        runs,
     })
 }

@@ -83,9 +83,9 @@ fn ask(probe: &Probe) -> Probed {
         return unknown();
     }
     let begin = Instant::now();
-    let answer = connect(probe).and_then(|(stream, took)| match &probe.path {
-        None => stays(&stream, probe.at).map(|()| took),
-        Some(path) => request(stream, path, probe, begin).map(|()| begin.elapsed()),
+    let answer = connect(probe).and_then(|(stream, took)| match Asked::of(probe) {
+        Asked::Nothing => stays(&stream, probe.at).map(|()| took),
+        asked => request(stream, &asked, probe, begin).map(|()| begin.elapsed()),
     });
     match answer {
         Ok(latency) => Probed {
@@ -98,6 +98,37 @@ fn ask(probe: &Probe) -> Probed {
             latency: None,
             error: Some(error),
         },
+    }
+}
+
+/// What a target is asked for once it has taken a connection.
+enum Asked<'a> {
+    Nothing,
+    /// A page, which must be good.
+    Page(&'a UrlPath),
+    /// Whether it is there at all: a connection through QEMU is taken while the guest still boots.
+    Anything,
+}
+
+impl<'a> Asked<'a> {
+    fn of(probe: &'a Probe) -> Self {
+        let is_http = probe.protocol == BalancerProtocol::Http;
+        match &probe.path {
+            Some(path) => Self::Page(path),
+            None if is_http && probe.at.ip().is_loopback() => Self::Anything,
+            None => Self::Nothing,
+        }
+    }
+
+    fn line(&self) -> String {
+        match self {
+            Self::Page(path) => format!("GET {path}"),
+            _ => "HEAD /".to_owned(),
+        }
+    }
+
+    const fn takes(&self, status: u16) -> bool {
+        matches!(self, Self::Anything) || matches!(status, 200..=399)
     }
 }
 
@@ -126,7 +157,7 @@ fn stays(mut stream: &TcpStream, at: SocketAddr) -> Result<(), String> {
 
 fn request(
     mut stream: TcpStream,
-    path: &UrlPath,
+    asked: &Asked<'_>,
     probe: &Probe,
     begin: Instant,
 ) -> Result<(), String> {
@@ -135,7 +166,8 @@ fn request(
     let limited = stream.set_write_timeout(Some(left()));
     limited.map_err(|e| wrong(&e))?;
     let text = format!(
-        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: kvmctl\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        "{} HTTP/1.1\r\nHost: {}\r\nUser-Agent: kvmctl\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        asked.line(),
         probe.at
     );
     stream.write_all(text.as_bytes()).map_err(|e| wrong(&e))?;
@@ -154,8 +186,8 @@ fn request(
         }
     }
     match status(&head) {
-        Some(200..=399) => Ok(()),
-        Some(other) => Err(format!("answered {other} to GET {path}")),
+        Some(status) if asked.takes(status) => Ok(()),
+        Some(other) => Err(format!("answered {other} to {}", asked.line())),
         None if head.is_empty() => Err("connection closed without an answer".to_owned()),
         None => Err("answered something that is not HTTP".to_owned()),
     }
@@ -234,6 +266,11 @@ mod tests {
             protocol: BalancerProtocol::Udp,
             ..probe(nobody, None)
         });
+        probes.push(Probe {
+            protocol: BalancerProtocol::Tcp,
+            ..probe(deaf, None)
+        });
+        probes.push(probe(bad, None));
         probes.push(probe(deaf, None));
         let begin = Instant::now();
         let answers = probe_all(&probes);
@@ -253,6 +290,8 @@ mod tests {
                 Some("no answer within 400 ms"),
                 None,
                 None,
+                None,
+                Some("no answer within 400 ms"),
             ]
         );
         assert_eq!(answers[0].health, TargetHealth::Healthy);

@@ -1,4 +1,4 @@
-//! A unit of systemd that runs a command at boot (systemd.unit(5), systemd.service(5)).
+//! Units of systemd that run a command at boot (systemd.unit(5), systemd.service(5)).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,15 @@ pub enum Scope {
     User(PathBuf),
 }
 
+/// How long the command of a unit runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// Until it has done what is to be done; again when a daemon has started again.
+    Once,
+    /// Until it is told to end.
+    Always,
+}
+
 /// What a unit runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootUnit {
@@ -27,6 +36,8 @@ pub struct BootUnit {
     pub environment: Vec<(String, String)>,
     /// Whose systemd.
     pub scope: Scope,
+    /// How long.
+    pub runs: Runs,
 }
 
 /// Daemons without which the command can do nothing, and programs that take rules away when they
@@ -36,6 +47,13 @@ const AFTER: &str = "libvirtd.service virtqemud.service virtnetworkd.service vir
                      ufw.service docker.service";
 /// With these it starts, also when they are restarted and have put their own rules first again.
 const STARTED_BY: &str = "multi-user.target libvirtd.service virtnetworkd.service";
+/// What goes on is there already when a daemon is restarted.
+const BOOT: &str = "multi-user.target";
+/// The nginx of the balancers goes on when the command that started it has ended.
+const ONCE: &str = "Type=oneshot\nKillMode=process\n";
+/// Told to end, the command says so with its exit code.
+const ALWAYS: &str =
+    "Type=simple\nKillMode=process\nRestart=always\nRestartSec=10\nSuccessExitStatus=143\n";
 
 impl BootUnit {
     /// Writes the file.
@@ -48,8 +66,11 @@ impl BootUnit {
         if self.scope == Scope::System {
             text.push_str(&format!("After={AFTER}\n"));
         }
-        // The nginx of the balancers goes on when the command that started it has ended.
-        text.push_str("\n[Service]\nType=oneshot\nKillMode=process\n");
+        text.push_str("\n[Service]\n");
+        text.push_str(match self.runs {
+            Runs::Once => ONCE,
+            Runs::Always => ALWAYS,
+        });
         for (name, value) in &self.environment {
             text.push_str(&format!(
                 "Environment={}\n",
@@ -62,9 +83,10 @@ impl BootUnit {
             .map(|a| quoted(&a.replace('$', "$$")))
             .collect();
         text.push_str(&format!("ExecStart={}\n\n[Install]\n", argv.join(" ")));
-        let by = match self.scope {
-            Scope::System => STARTED_BY,
-            Scope::User(_) => "default.target",
+        let by = match (&self.scope, self.runs) {
+            (Scope::System, Runs::Once) => STARTED_BY,
+            (Scope::System, Runs::Always) => BOOT,
+            (Scope::User(_), _) => "default.target",
         };
         text.push_str(&format!("WantedBy={by}\n"));
         text
@@ -150,7 +172,15 @@ impl Systemd {
         self.ctl(&["reenable", name])
     }
 
-    /// Takes a unit away; one that is not there is fine.
+    /// Starts a unit, or starts it again in its present form.
+    ///
+    /// # Errors
+    /// [`HostError`]: what systemctl says.
+    pub fn restart(&self, name: &str) -> Result<(), HostError> {
+        self.ctl(&["restart", name])
+    }
+
+    /// Ends a unit and takes it away; one that is not there is fine.
     ///
     /// # Errors
     /// As [`Systemd::install`].
@@ -159,7 +189,7 @@ impl Systemd {
         if !path.exists() {
             return Ok(());
         }
-        self.ctl(&["disable", name])?;
+        self.ctl(&["disable", "--now", name])?;
         std::fs::remove_file(path).map_err(io_error)?;
         self.ctl(&["daemon-reload"])
     }
@@ -200,19 +230,25 @@ fn io_error(source: std::io::Error) -> HostError {
 mod tests {
     use super::*;
 
-    fn unit(argument: &str, scope: Scope) -> BootUnit {
+    fn unit(argument: &str, scope: Scope, runs: Runs) -> BootUnit {
         BootUnit {
             description: "100% of kvmctl".to_owned(),
             // It must exist for systemd-analyze.
             argv: vec!["/bin/true".to_owned(), argument.to_owned()],
             environment: vec![("HOME".to_owned(), "/a b/\"c\"/$d/%n".to_owned())],
             scope,
+            runs,
         }
     }
 
     #[test]
     fn hostile_words_stay_words() {
-        let text = unit("a\"b\\c $HOME %n\nExecStart=/bin/evil", Scope::System).text();
+        let text = unit(
+            "a\"b\\c $HOME %n\nExecStart=/bin/evil",
+            Scope::System,
+            Runs::Once,
+        )
+        .text();
         assert!(
             text.contains(r#"ExecStart="/bin/true" "a\"b\\c $$HOME %%n\x0aExecStart=/bin/evil""#),
             "{text}"
@@ -227,7 +263,7 @@ mod tests {
 
     #[test]
     fn it_comes_after_libvirt_and_with_it() {
-        let text = unit("x", Scope::System).text();
+        let text = unit("x", Scope::System, Runs::Once).text();
         let line = |name: &str| {
             let line = text.lines().find(|l| l.starts_with(name));
             line.unwrap_or_default().to_owned()
@@ -245,15 +281,17 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         // A user's systemd does not run here; its units read alike.
-        for (name, scope) in [
-            ("kvmctl-reconcile.service", Scope::System),
+        for (name, scope, runs) in [
+            ("kvmctl-reconcile.service", Scope::System, Runs::Once),
+            ("kvmctl-watch.service", Scope::System, Runs::Always),
             (
-                "kvmctl-reconcile-my\\x20kvm.service",
+                "kvmctl-watch-my\\x20kvm.service",
                 Scope::User(dir.path().to_owned()),
+                Runs::Always,
             ),
         ] {
             let path = dir.path().join(name);
-            std::fs::write(&path, unit("it's \"x\" $y %z", scope).text()).unwrap();
+            std::fs::write(&path, unit("it's \"x\" $y %z", scope, runs).text()).unwrap();
             let path = path.display().to_string();
             let args = ["verify", "--man=no", path.as_str()];
             let (status, output) = analyze.run_any(&args, b"", None).unwrap();

@@ -64,6 +64,21 @@ impl World {
         })
     }
 
+    /// Makes the same world anew, with nothing opened: a connection does not outlive its daemon.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self {
+            settings: Settings {
+                undecided: false,
+                ..self.settings.clone()
+            },
+            paths: self.paths.clone(),
+            host: OnceLock::new(),
+            store: OnceLock::new(),
+            reader: OnceLock::new(),
+        }
+    }
+
     /// Returns the directories of the caller.
     pub const fn paths(&self) -> &Paths {
         &self.paths

@@ -89,6 +89,9 @@ pub struct Reach {
     pub ports: PortMapping,
 }
 
+/// The lock of whoever watches.
+const WATCH: &str = "watch";
+
 impl Record for BalancerRecord {
     const DIR: &'static str = "balancers";
     type Key = Uid;
@@ -173,6 +176,20 @@ impl Store {
     /// [`super::StoreError::Busy`] with the holder after `wait`.
     pub fn lock_balancers(&self, wait: Duration) -> Result<ObjectLock<'_>> {
         ObjectLock::acquire(self.writable()?, "load balancers", wait)
+    }
+
+    /// Takes the right to watch the targets of the load balancers.
+    ///
+    /// # Errors
+    /// [`super::StoreError::Busy`] with the run that watches.
+    pub fn lock_watch(&self) -> Result<ObjectLock<'_>> {
+        // Whoever looks whether somebody watches is in the way for a moment.
+        ObjectLock::acquire(self.writable()?, WATCH, Duration::from_secs(1))
+    }
+
+    /// Returns whether somebody watches them at this moment.
+    pub fn is_watched(&self) -> bool {
+        self.is_held(WATCH)
     }
 
     /// Finds a load balancer by name.

@@ -179,10 +179,12 @@ impl Store {
 
     /// Returns whether somebody works on an object at this moment.
     pub fn is_locked(&self, kind: Kind, name: &str) -> bool {
-        let what = format!("{kind}/{name}");
-        self.dir
-            .as_ref()
-            .is_some_and(|dir| lock::is_held(dir, &what))
+        self.is_held(&format!("{kind}/{name}"))
+    }
+
+    fn is_held(&self, what: &str) -> bool {
+        let dir = self.dir.as_ref();
+        dir.is_some_and(|dir| lock::is_held(dir, what))
     }
 
     /// Reads a record; `None` when there is none.

@@ -13,3 +13,4 @@ mod protocols;
 mod rig;
 mod target;
 mod undisturbed;
+mod watch;

@@ -21,7 +21,7 @@ use super::target::Server;
 /// One host: one rig at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-const TARGETS: [&str; 3] = ["a", "b", "c"];
+pub(super) const TARGETS: [&str; 3] = ["a", "b", "c"];
 /// A namespace that is removed takes its interfaces along, but not at once.
 const CLEAN: &str = "for n in a b c; do ip link del v-$n; ip netns del $n; done 2>/dev/null || true
     ip link del kvmlb 2>/dev/null || true";

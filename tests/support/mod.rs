@@ -79,6 +79,14 @@ impl Env {
         command
     }
 
+    /// Builds kvmctl's own command line in this environment, for whoever sends it signals.
+    pub(crate) fn direct(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvmctl"));
+        command.args(args).stdin(Stdio::null());
+        self.furnish(&mut command);
+        command
+    }
+
     /// Runs a shell line on a terminal of its own; what is expected there must come within `seconds`.
     pub(crate) fn terminal(&self, line: &str, seconds: u64) -> rexpect::session::PtySession {
         let mut command = Command::new("bash");

@@ -1,4 +1,4 @@
-//! The unit that puts things right at boot.
+//! The units that put things right at boot and watch over targets.
 
 use super::host::guest_env;
 use crate::support::tree;
@@ -11,30 +11,33 @@ mkdir -p "$HOME/bin"
 printf '#!/bin/sh\necho "$@" >> "$HOME/asked"\n' > "$HOME/bin/systemctl"
 chmod +x "$HOME/bin/systemctl"
 PATH=$HOME/bin:$PATH
-unit=/etc/systemd/system/kvmctl-reconcile.service
+folder=/etc/systemd/system
+units="$folder/kvmctl-reconcile.service $folder/kvmctl-watch.service"
 kvmctl setup --yes --no-probe --persist > "$HOME/equivalent"
-test ! -e $unit
+test -z "$(ls $folder)"
 mkdir -p /run/systemd/system
 trap 'rmdir /run/systemd/system /run/systemd 2>/dev/null || true' EXIT
 kvmctl setup --yes --no-probe --persist
-cat $unit
-stat -c %a $unit
+cat $units
+stat -c %a $units
 kvmctl setup --yes --no-probe --persist
-systemd-analyze verify --man=no $unit 2>&1 | grep kvmctl || true
-line=$(sed -n 's/^ExecStart=//p' $unit)
+rm $folder/kvmctl-watch.service
+kvmctl setup --yes --no-probe --persist
+systemd-analyze verify --man=no $units 2>&1 | grep kvmctl || true
+line=$(sed -n 's/^ExecStart=//p' $folder/kvmctl-reconcile.service)
 eval "$line"
 kvmctl setup --yes --no-probe --no-persist
 kvmctl setup --yes --no-probe --no-persist
-test ! -e $unit
+test -z "$(ls $folder)"
 echo --- asked
 cat "$HOME/asked"
 echo --- equivalent
 cat "$HOME/equivalent"
-eval "$(tail -n 1 "$HOME/equivalent")"
+eval "$(grep ' reconcile ' "$HOME/equivalent" | grep -v watch)"
 "#;
 
 #[test]
-fn a_unit_comes_and_goes() {
+fn units_come_and_go() {
     let env = guest_env();
     assert!(tree().exists());
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_kvmctl"));
@@ -48,12 +51,23 @@ fn a_unit_comes_and_goes() {
         [
             "daemon-reload",
             "reenable kvmctl-reconcile.service",
-            "disable kvmctl-reconcile.service",
+            "daemon-reload",
+            "reenable kvmctl-watch.service",
+            "restart kvmctl-watch.service",
+            "daemon-reload",
+            "reenable kvmctl-watch.service",
+            "restart kvmctl-watch.service",
+            "disable --now kvmctl-reconcile.service",
+            "daemon-reload",
+            "disable --now kvmctl-watch.service",
             "daemon-reload",
         ],
         "{ran}"
     );
     ran.prints("After=libvirtd.service")
-        .prints("\n644\n")
-        .prints("env HOME=");
+        .prints("\n644\n644\n")
+        .prints("\"reconcile\" \"--watch\"")
+        .prints("Restart=always")
+        .prints("env HOME=")
+        .prints("reconcile --watch ");
 }

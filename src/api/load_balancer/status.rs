@@ -77,6 +77,10 @@ pub struct LoadBalancerStatus {
     /// How many of the targets answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy: Option<u32>,
+    /// Whether somebody takes targets that fail the health check out, and in again; none without a
+    /// health check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<bool>,
     /// What passed through it since its logs began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BalancerCounters>,

@@ -3,7 +3,8 @@
 use super::worker::BalancerWorker;
 use super::{OBJECT_WAIT, claims, key_of, note, reach};
 use crate::api::{
-    API_VERSION, Kind, LoadBalancer, LoadBalancerSpec, Object, ObjectKey, ObjectMeta, Reporter, Uid,
+    API_VERSION, BalancerTarget, Kind, LoadBalancer, LoadBalancerSpec, Object, ObjectKey,
+    ObjectMeta, Reporter, Uid,
 };
 use crate::engine::executor::execute;
 use crate::engine::instances::Sides;
@@ -11,10 +12,11 @@ use crate::engine::merged::merged;
 use crate::engine::options::{Applied, ApplyMode, ApplyOptions, DryRun};
 use crate::error::{Error, Result};
 use crate::manifest;
-use crate::observe::World;
+use crate::observe::{Whereabouts, World};
 use crate::plan::{ObjectPlan, Outcome, balancer};
 use crate::store::{
     Annotations, AppliedBalancer, BalancerRecord, IntentOp, Labels, STORE_WAIT, StoreLock,
+    TargetName,
 };
 
 /// Makes or changes a load balancer.
@@ -91,15 +93,17 @@ fn create(
     record.last_applied = Some(applied_of(&record));
     let plan = plan_of(key, Outcome::Created, &record);
     if dry {
-        can_serve(world, &record)?;
+        can_serve(world, &record, &world.whereabouts()?)?;
         return Ok(told(&plan));
     }
-    begin(world, &mut record, IntentOp::Create)?;
+    begin(world, None, &mut record, IntentOp::Create)?;
     let worker = BalancerWorker::new(world, record.uid);
     match execute(&plan, &worker, reporter) {
         Ok(()) => {
             note(world, key, record.uid, "Created", &line(&record));
-            Ok(told(&plan))
+            let mut applied = told(&plan);
+            applied.notes.extend(unwatched(world, &record)?);
+            Ok(applied)
         }
         Err(failed) => {
             if failed.undone
@@ -120,6 +124,16 @@ fn applied_of(record: &BalancerRecord) -> AppliedBalancer {
     }
 }
 
+/// A health check is nothing that nginx does.
+fn unwatched(world: &World, record: &BalancerRecord) -> Result<Option<String>> {
+    let unwatched = record.spec.health_check.is_some() && !world.store()?.is_watched();
+    Ok(unwatched.then(|| {
+        "nobody watches its targets: kvmctl reconcile --watch does it, and kvmctl setup --persist lets \
+         systemd do it"
+            .to_owned()
+    }))
+}
+
 fn plan_of(key: &ObjectKey, outcome: Outcome, record: &BalancerRecord) -> ObjectPlan {
     let (listen, targets) = words(&record.spec);
     balancer::serve(key.clone(), outcome, listen, targets)
@@ -127,7 +141,7 @@ fn plan_of(key: &ObjectKey, outcome: Outcome, record: &BalancerRecord) -> Object
 
 fn words(spec: &LoadBalancerSpec) -> (Vec<String>, Vec<String>) {
     let listen = spec.sockets().iter().map(ToString::to_string).collect();
-    let mut targets: Vec<String> = spec.targets.iter().map(ToString::to_string).collect();
+    let mut targets: Vec<String> = spec.targets.iter().map(in_words).collect();
     if let Some(selector) = &spec.selector {
         let labels: Vec<String> = selector
             .match_labels
@@ -137,6 +151,21 @@ fn words(spec: &LoadBalancerSpec) -> (Vec<String>, Vec<String>) {
         targets.push(format!("every instance with {}", labels.join(",")));
     }
     (listen, targets)
+}
+
+/// A target, and what is particular about it.
+fn in_words(target: &BalancerTarget) -> String {
+    let weight = Some(target.weight()).filter(|weight| *weight != 1);
+    let more = [
+        weight.map(|weight| format!("weight {weight}")),
+        target.is_backup().then(|| "backup".to_owned()),
+        target.is_draining().then(|| "drained".to_owned()),
+    ];
+    let more: Vec<String> = more.into_iter().flatten().collect();
+    match more.is_empty() {
+        true => target.to_string(),
+        false => format!("{target} ({})", more.join(", ")),
+    }
 }
 
 fn line(record: &BalancerRecord) -> String {
@@ -149,23 +178,48 @@ fn line(record: &BalancerRecord) -> String {
 }
 
 /// What could never be served is refused before anything is written.
-fn can_serve(world: &World, record: &BalancerRecord) -> Result<()> {
+fn can_serve(world: &World, record: &BalancerRecord, whereabouts: &Whereabouts) -> Result<()> {
     let nginx = world.nginx()?;
     claims::check(world, record)?;
-    let wanted = world.resolve(record.clone(), &world.whereabouts()?)?;
+    let wanted = world.resolve(record.clone(), whereabouts)?;
     nginx.check(&wanted.resolved).map_err(Error::from)
 }
 
+/// A change that leaves the sockets as they are in force takes nothing from anybody.
+fn has_sockets(before: Option<&BalancerRecord>, record: &BalancerRecord) -> bool {
+    before.is_some_and(|b| b.begun.is_none() && b.spec.sockets() == record.spec.sockets())
+}
+
 /// Takes the ports and writes down what is begun, in one breath.
-fn begin(world: &World, record: &mut BalancerRecord, op: IntentOp) -> Result<()> {
-    can_serve(world, record)?;
+fn begin(
+    world: &World,
+    before: Option<&BalancerRecord>,
+    record: &mut BalancerRecord,
+    op: IntentOp,
+) -> Result<()> {
     let whereabouts = world.whereabouts()?;
+    world.nginx()?.may_change()?;
+    let claimed = has_sockets(before, record);
+    if !claimed {
+        can_serve(world, record, &whereabouts)?;
+    }
     let store = world.store()?;
     let lock = store.lock(STORE_WAIT)?;
-    // Somebody may have come between.
-    claims::check(world, record)?;
+    if !claimed {
+        // Somebody may have come between.
+        claims::check(world, record)?;
+    }
+    forget_out(record, &whereabouts);
     reach::allot(world, record, &whereabouts)?;
     write(world, &lock, record, op)
+}
+
+/// A target that is none any more, or that nobody checks any more, is not kept out.
+fn forget_out(record: &mut BalancerRecord, whereabouts: &Whereabouts) {
+    let targets = whereabouts.targets(&record.spec);
+    let is_target = |out: &TargetName| targets.iter().any(|(t, _)| *out == TargetName::from(t));
+    let checked = record.spec.health_check.is_some();
+    record.out.retain(|out| checked && is_target(out));
 }
 
 fn write(
@@ -199,17 +253,25 @@ pub(super) fn update(
     };
     let plan = plan_of(key, Outcome::Configured, &record);
     if dry {
-        can_serve(world, &record)?;
+        if !has_sockets(Some(&before), &record) {
+            can_serve(world, &record, &world.whereabouts()?)?;
+        }
         return Ok(told(&ObjectPlan { outcome, ..plan }));
     }
-    begin(world, &mut record, before.begun.unwrap_or(IntentOp::Update))?;
+    let op = before.begun.unwrap_or(IntentOp::Update);
+    begin(world, Some(&before), &mut record, op)?;
+    let was_checked = before.spec.health_check.is_some();
     // What was changed and not made cannot be undone by withdrawing it.
     let worker = BalancerWorker::new(world, record.uid);
     if let Err(failed) = execute(&plan, &worker, reporter) {
         return Err(take_back(world, before, &worker, failed.error));
     }
     note(world, key, record.uid, "Configured", &line(&record));
-    Ok(told(&ObjectPlan { outcome, ..plan }))
+    let mut applied = told(&ObjectPlan { outcome, ..plan });
+    if !was_checked {
+        applied.notes.extend(unwatched(world, &record)?);
+    }
+    Ok(applied)
 }
 
 /// A change that nginx refused is no change.

@@ -61,6 +61,7 @@ pub(super) fn finish(
     reporter: &dyn Reporter,
 ) -> Result<()> {
     let uid = record.uid;
+    world.nginx()?.may_change()?;
     begin(world, record)?;
     let plan = balancer::delete(key.clone());
     execute(&plan, &BalancerWorker::new(world, uid), reporter)?;

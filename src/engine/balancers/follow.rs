@@ -6,7 +6,7 @@ use super::mend::{self, Off};
 use super::worker::BalancerWorker;
 use super::{OBJECT_WAIT, note, reach, serve};
 use crate::api::{Kind, Name, ObjectKey, Reporter};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::store::{BalancerRecord, IntentOp, STORE_WAIT};
 
@@ -38,6 +38,31 @@ fn off(world: &World) -> Result<Off> {
         return Ok(Off::default());
     }
     mend::off(world)
+}
+
+/// Refuses to delete an instance that the caller could not take out of its balancers.
+///
+/// # Errors
+/// Who runs the balancers.
+pub(in crate::engine) fn require_rights(world: &World, instance: &Name) -> Result<()> {
+    let records: Vec<BalancerRecord> = world.store_for_reading()?.all()?;
+    if records.is_empty() {
+        return Ok(());
+    }
+    let whereabouts = world.whereabouts()?;
+    let is_target = |r: &BalancerRecord| {
+        let targets = whereabouts.targets(&r.spec);
+        targets.iter().any(|(t, _)| t.instance == *instance)
+    };
+    match records.iter().find(|r| !r.is_going() && is_target(r)) {
+        Some(record) => world.nginx()?.may_change().map_err(|error| {
+            let balancer = &record.name;
+            Error::from(error).context(format!(
+                "cannot take instance/{instance} out of loadbalancer/{balancer}"
+            ))
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Takes an instance that is about to go out of all balancers: nginx first, then the lists.

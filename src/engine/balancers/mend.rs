@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::worker::BalancerWorker;
-use super::{OBJECT_WAIT, delete, reach, serve};
+use super::{OBJECT_WAIT, delete, reach, serve, stranded};
 use crate::api::{Kind, Name, ObjectKey, Reporter, Uid};
 use crate::engine::reconcile::Finding;
 use crate::error::{Error, Result};
-use crate::host::nginx::{Nginx, Seen};
+use crate::host::nginx::{Nginx, NginxError, Seen};
 use crate::observe::{WantedBalancer, World};
 use crate::store::{BalancerRecord, IntentOp};
 
@@ -35,6 +35,7 @@ pub(in crate::engine) fn check(world: &World) -> Result<Vec<Finding>> {
             told(&object, problem(record), "kvmctl reconcile finishes it")
         })
         .collect();
+    findings.extend(stranded::check(world)?);
     let off = off(world)?;
     findings.extend(off.ours);
     findings.extend(off.others);
@@ -54,6 +55,7 @@ pub(in crate::engine) fn mend(world: &World, reporter: &dyn Reporter) -> Result<
         reporter.finished(&key);
         findings.push(came_of(finding, done));
     }
+    findings.extend(stranded::take_in(world)?);
     let off = off(world)?;
     if !off.ours.is_empty() {
         let refused = put_right(world, reporter);
@@ -181,6 +183,10 @@ pub(super) fn off(world: &World) -> Result<Off> {
     };
     let wanted = world.wanted_balancers()?;
     let mut off = Off::default();
+    // What another user runs is that user's to look after.
+    if matches!(nginx.may_change(), Err(NginxError::OtherUser)) {
+        return Ok(Off::default());
+    }
     let recorded = match nginx.recorded() {
         Ok(recorded) => recorded,
         Err(e) if wanted.is_empty() => {

@@ -2,9 +2,11 @@
 //! well.
 //!
 //! nginx as everybody has it learns of a dead target only from a client's request. This loop asks
-//! before one does. It is a loop in the foreground: whoever wants it for good lets systemd run it.
+//! before one does. It is a loop in the foreground: whoever wants it for good lets systemd run it
+//! (`setup --persist`). What is out stands in the record, so that a loop that was killed leaves nothing
+//! that the next one, or `reconcile`, does not know of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,15 +16,25 @@ use crate::engine::signal::interrupted;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::host::probe::{Probe, Probed, probe_all};
 use crate::observe::{WantedBalancer, World};
+use crate::store::{BalancerRecord, ObjectLock, StoreError};
 
 /// How often it is looked whether a check is due.
 const TICK: Duration = Duration::from_millis(250);
+/// How soon a new balancer is found.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often balancers are led to where their instances are by now.
 const MEND_EVERY: Duration = Duration::from_secs(30);
-/// A daemon that restarts is away for a while.
-const MOST_FAILURES: u32 = 20;
+/// A daemon that restarts is away for a while, and one that is upgraded for longer.
+const MOST_TROUBLE: Duration = Duration::from_secs(300);
 
 type Target = (Uid, Name, PortNumber);
+
+/// The right to watch, which one run has at a time.
+#[derive(Debug)]
+pub struct Watch<'w> {
+    world: &'w World,
+    _only: ObjectLock<'w>,
+}
 
 /// How a target did lately.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,41 +68,83 @@ impl Streak {
 struct Memory {
     streaks: BTreeMap<Target, Streak>,
     next: BTreeMap<Uid, Instant>,
-    failures: u32,
+    /// Since when nothing works.
+    trouble: Option<Instant>,
+    /// What could not be mended the last time.
+    unmended: BTreeSet<String>,
 }
 
-/// Watches until a signal comes.
-///
-/// # Errors
-/// `Interrupted` or `Terminated`; or what the store or the daemon refuses for so long that it is no
-/// restart.
-pub fn watch(world: &World, reporter: &dyn Reporter) -> Result<()> {
-    let mut memory = Memory::default();
-    let mut next_mend = Instant::now() + MEND_EVERY;
-    loop {
-        interrupted()?;
-        let mut round = memory.round(world, reporter);
-        if round.is_ok() && Instant::now() >= next_mend {
-            next_mend = Instant::now() + MEND_EVERY;
-            round = mend(world, reporter).map(drop);
+/// Who hears of what happens.
+struct Ears<'a> {
+    reporter: &'a dyn Reporter,
+    /// Told what was done, a line each.
+    tell: &'a dyn Fn(&str),
+}
+
+impl<'w> Watch<'w> {
+    /// Takes the right to watch the targets of a context.
+    ///
+    /// # Errors
+    /// A conflict that names the run which watches already; what the store refuses.
+    pub fn begin(world: &'w World) -> Result<Self> {
+        world.nginx()?.may_change()?;
+        let only = world.store()?.lock_watch().map_err(|error| match error {
+            StoreError::Busy { holder, .. } => {
+                let whom = holder.map_or_else(String::new, |holder| format!(" by {holder}"));
+                Error::conflict(format!("the targets are watched already{whom}"))
+                    .hint("kvmctl reconcile")
+            }
+            other => other.into(),
+        })?;
+        Ok(Self { world, _only: only })
+    }
+
+    /// Watches until a signal comes.
+    ///
+    /// # Errors
+    /// `Interrupted` or `Terminated`; or what the store or the daemon refuses for so long that it is
+    /// no restart.
+    pub fn run(&self, reporter: &dyn Reporter, tell: &dyn Fn(&str)) -> Result<()> {
+        let ears = Ears { reporter, tell };
+        let mut memory = Memory::default();
+        let mut world = self.world.anew();
+        let mut next_mend = Instant::now() + MEND_EVERY;
+        loop {
+            interrupted()?;
+            let mut round = memory.round(&world, &ears);
+            if round.is_ok() && Instant::now() >= next_mend {
+                next_mend = Instant::now() + MEND_EVERY;
+                round = memory.mend(&world, &ears);
+                // Nothing that was opened is relied on for ever.
+                world = self.world.anew();
+            }
+            let failed = round.is_err();
+            memory.judge(round, &ears)?;
+            if failed {
+                // A connection does not outlive its daemon.
+                world = self.world.anew();
+                thread::sleep(TICK * 2);
+            }
+            thread::sleep(TICK);
         }
-        memory.judge(round, reporter)?;
-        thread::sleep(TICK);
     }
 }
 
 impl Memory {
     /// Asks the targets whose time has come.
-    fn round(&mut self, world: &World, reporter: &dyn Reporter) -> Result<()> {
+    fn round(&mut self, world: &World, ears: &Ears<'_>) -> Result<()> {
         let now = Instant::now();
-        if self.next.values().all(|at| *at > now) && !self.next.is_empty() && self.failures == 0 {
+        let later = |at: &Instant| *at > now;
+        if !self.next.is_empty() && self.next.values().all(later) && self.trouble.is_none() {
             return Ok(());
         }
-        let all = world.wanted_balancers()?;
-        let checked = |w: &&WantedBalancer| {
-            w.record.spec.health_check.is_some() && w.record.deletion_timestamp.is_none()
+        let records: Vec<BalancerRecord> = world.store_for_reading()?.all()?;
+        let all = match records.iter().any(is_checked) {
+            true => world.wanted_balancers()?,
+            // Where there is nothing to watch, nobody is asked where the instances are.
+            false => Vec::new(),
         };
-        let checked: Vec<&WantedBalancer> = all.iter().filter(checked).collect();
+        let checked: Vec<&WantedBalancer> = all.iter().filter(|w| is_checked(&w.record)).collect();
         self.forget(&checked, now);
         let due: Vec<&WantedBalancer> = checked
             .into_iter()
@@ -101,10 +155,9 @@ impl Memory {
             let check = wanted.record.spec.health_check.clone().unwrap_or_default();
             let interval = check.interval().duration().max(TICK);
             self.next.insert(wanted.record.uid, now + interval);
-            self.take(world, wanted, &check, &mut answers, reporter)?;
+            self.take(world, wanted, &check, &mut answers, ears)?;
         }
-        // New balancers are found in time, also where there is none to ask yet.
-        self.next.insert(NOBODY, now + Duration::from_secs(2));
+        self.next.insert(NOBODY, now + LOOK_EVERY);
         Ok(())
     }
 
@@ -121,7 +174,7 @@ impl Memory {
         wanted: &WantedBalancer,
         check: &HealthCheck,
         answers: &mut impl Iterator<Item = Probed>,
-        reporter: &dyn Reporter,
+        ears: &Ears<'_>,
     ) -> Result<()> {
         let uid = wanted.record.uid;
         let mut flips = Vec::new();
@@ -144,26 +197,46 @@ impl Memory {
         }
         let key = ObjectKey::new(Kind::LoadBalancer, wanted.record.name.clone());
         for text in told {
-            reporter.warn(&format!("{key}: {text}"));
+            (ears.tell)(&format!("{key}: {text}"));
             note(world, &key, uid, "TargetHealth", &text);
         }
         Ok(())
     }
 
-    /// One failure is a restart of the daemon or another run that is busy; many are not.
-    fn judge(&mut self, round: Result<()>, reporter: &dyn Reporter) -> Result<()> {
-        match round {
-            Ok(()) => self.failures = 0,
-            Err(error) if is_signal(&error) => return Err(error),
-            Err(error) => {
-                self.failures += 1;
-                if self.failures == 1 {
-                    reporter.warn(&error.to_string());
+    /// Leads all balancers to where their instances are by now; what cannot be mended is told once.
+    fn mend(&mut self, world: &World, ears: &Ears<'_>) -> Result<()> {
+        let findings = mend(world, ears.reporter)?;
+        let mut unmended = BTreeSet::new();
+        for finding in findings {
+            let line = finding.to_string();
+            if finding.mended {
+                (ears.tell)(&line);
+            } else {
+                if !self.unmended.contains(&line) {
+                    ears.reporter.warn(&line);
                 }
-                if self.failures >= MOST_FAILURES {
-                    return Err(error);
-                }
+                unmended.insert(line);
             }
+        }
+        self.unmended = unmended;
+        Ok(())
+    }
+
+    /// One failure is a restart of the daemon or another run that is busy; many are not.
+    fn judge(&mut self, round: Result<()>, ears: &Ears<'_>) -> Result<()> {
+        match (round, self.trouble) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(_)) => {
+                self.trouble = None;
+                (ears.tell)("it works again");
+            }
+            (Err(error), _) if is_signal(&error) => return Err(error),
+            (Err(error), None) => {
+                self.trouble = Some(Instant::now());
+                ears.reporter.warn(&format!("{error}; trying again"));
+            }
+            (Err(error), Some(since)) if since.elapsed() >= MOST_TROUBLE => return Err(error),
+            (Err(_), Some(_)) => {}
         }
         Ok(())
     }
@@ -172,6 +245,10 @@ impl Memory {
 /// Stands for the balancers that are not there yet.
 const NOBODY: Uid = Uid::from_bytes([0; 16]);
 
+const fn is_checked(record: &BalancerRecord) -> bool {
+    record.spec.health_check.is_some() && record.deletion_timestamp.is_none()
+}
+
 fn is_signal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Terminated)
 }
@@ -179,19 +256,23 @@ fn is_signal(error: &Error) -> bool {
 fn probes(due: &[&WantedBalancer]) -> Vec<Probe> {
     let mut probes = Vec::new();
     for wanted in due {
-        let spec = &wanted.record.spec;
-        let check = spec.health_check.clone().unwrap_or_default();
         let reached = wanted.resolved.targets.iter();
-        for at in reached.filter_map(|t| t.address.as_ref().ok()) {
-            probes.push(Probe {
-                at: *at,
-                protocol: spec.protocol(),
-                path: check.path.clone(),
-                patience: check.timeout().duration(),
-            });
-        }
+        let reached = reached.filter_map(|t| t.address.as_ref().ok());
+        probes.extend(reached.map(|at| probe(wanted, *at)));
     }
     probes
+}
+
+/// What the health check of a balancer asks a target.
+pub(super) fn probe(wanted: &WantedBalancer, at: std::net::SocketAddr) -> Probe {
+    let spec = &wanted.record.spec;
+    let check = spec.health_check.clone().unwrap_or_default();
+    Probe {
+        at,
+        protocol: spec.protocol(),
+        patience: check.timeout().duration(),
+        path: check.path,
+    }
 }
 
 fn sentence(name: &Name, port: PortNumber, out: bool, why: Option<&str>) -> String {

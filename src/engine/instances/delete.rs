@@ -116,6 +116,7 @@ pub(super) fn delete_locked(
     if facts.ports.is_some() {
         forwards::require_rights(world)?;
     }
+    balancers::require_rights(world, &key.name)?;
     begin(world, key, &found, &facts)?;
     balancers::leave(world, &key.name, reporter)?;
     if let (Takedown::Graceful(grace), Some(domain)) = (takedown, &found.domain) {

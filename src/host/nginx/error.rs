@@ -49,6 +49,9 @@ pub enum NginxError {
         /// Whether what was before is in force again.
         restored: bool,
     },
+    /// The caller may not make the directory.
+    #[error("the load balancers of this context are for root to run: {0} cannot be made")]
+    Roots(PathBuf),
     /// The balancers belong to another user.
     #[error("the balancers of this context are run by another user")]
     OtherUser,
@@ -131,6 +134,9 @@ impl From<NginxError> for Error {
             NginxError::NoRight { .. } => Self::new(Kind::Unavailable, message)
                 .hint("choose a port from 1024 on")
                 .hint_as_root(),
+            NginxError::Roots(_) => Self::new(Kind::Unavailable, message)
+                .hint_as_root()
+                .hint("those of your own guests need no right: kvmctl --uri qemu:///session …"),
             NginxError::OtherUser => Self::new(Kind::Unavailable, message).hint_as_root(),
             NginxError::Unsafe { .. }
             | NginxError::NotInForce { .. }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{Access, FlockOperation};
 
 use super::error::NginxError;
 use crate::host::render::nginx::{MAIN_FILE, SITES, Site};
@@ -148,6 +148,19 @@ impl Home {
             return Err(self.not("can be written by others"));
         }
         Ok(())
+    }
+
+    /// Makes sure that the caller may make it, and change what is in it.
+    pub(super) fn may_change(&self) -> Result<(), NginxError> {
+        match self.check() {
+            Err(NginxError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let above = self.0.ancestors().skip(1).find(|path| path.exists());
+                let above = above.unwrap_or(Path::new("/"));
+                rustix::fs::access(above, Access::WRITE_OK | Access::EXEC_OK)
+                    .map_err(|_| NginxError::Roots(self.0.clone()))
+            }
+            result => result,
+        }
     }
 
     fn not(&self, what: &'static str) -> NginxError {

@@ -111,6 +111,14 @@ impl Nginx {
         self.home.path()
     }
 
+    /// Makes sure that the caller may change balancers at all. Changes nothing.
+    ///
+    /// # Errors
+    /// [`NginxError::OtherUser`] or [`NginxError::Roots`]; an unsafe directory.
+    pub fn may_change(&self) -> Result<(), NginxError> {
+        self.home.may_change()
+    }
+
     /// Makes sure that a balancer can be put into force: nginx and its parts are there, and nobody
     /// else has its ports. Changes nothing.
     ///

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::wanted::WantedBalancer;
 use crate::api::{
     BalancerCounters, BalancerPhase, BalancerProtocol, Kind, LoadBalancer, LoadBalancerStatus,
-    Name, ResolvedTarget, Span, TargetHealth, TargetSource, TargetStatus, Uid,
+    Name, Protocol, ResolvedTarget, Span, TargetHealth, TargetSource, TargetStatus, Uid,
 };
 use crate::error::{Error, Result};
 use crate::host::nginx::{Nginx, NginxError, Seen};
@@ -60,6 +60,7 @@ impl World {
         }
         let reading = self.read_nginx()?;
         let mut answers = probe(wanted).into_iter();
+        let is_watched = self.store_for_reading()?.is_watched();
         let object = |w: &WantedBalancer| {
             let answers: Vec<Option<Probed>> = w
                 .resolved
@@ -68,7 +69,11 @@ impl World {
                 .map(|t| asked(w, t).and_then(|_| answers.next()))
                 .collect();
             let mut object = w.record.object();
-            object.status = Some(status(w, &answers, &reading));
+            let checked = w.record.spec.health_check.is_some();
+            object.status = Some(LoadBalancerStatus {
+                watched: checked.then_some(is_watched),
+                ..status(w, &answers, &reading)
+            });
             object
         };
         Ok(wanted.iter().map(object).collect())
@@ -142,10 +147,20 @@ fn status(
         reason: reason.map(str::to_owned),
         message,
         listen: listening(wanted, seen),
-        healthy: u32::try_from(healthy.count()).ok(),
+        // Nobody can tell from outside whether somebody takes packets.
+        healthy: u32::try_from(healthy.count())
+            .ok()
+            .filter(|_| transport == Protocol::Tcp),
         targets,
+        watched: None,
         counters: match reading {
-            Reading::Of { counters, .. } => counters.get(&wanted.record.uid).cloned(),
+            Reading::Of { seen, counters, .. } => {
+                let counted = counters.get(&wanted.record.uid).cloned();
+                counted.map(|counted| BalancerCounters {
+                    connections: open_now(wanted, seen),
+                    ..counted
+                })
+            }
             Reading::Nothing(_) => None,
         },
         observed_generation: Some(wanted.record.generation),
@@ -162,6 +177,13 @@ fn listening(wanted: &WantedBalancer, seen: Option<&Seen>) -> Vec<SocketAddr> {
     let transport = wanted.record.spec.protocol().transport();
     let listens = |at: &&SocketAddr| seen.is_some_and(|s| s.listens(transport, **at));
     sockets(wanted).filter(listens).copied().collect()
+}
+
+/// Counts the clients that are connected; packets come without a connection.
+fn open_now(wanted: &WantedBalancer, seen: &Seen) -> Option<u64> {
+    let transport = wanted.record.spec.protocol().transport();
+    let count = |at: &SocketAddr| seen.connections.of_clients(transport, *at);
+    (transport == Protocol::Tcp).then(|| sockets(wanted).map(count).sum())
 }
 
 fn target_status(

@@ -15,6 +15,15 @@ pub(super) fn body(doc: &mut Doc, o: &LoadBalancer) {
     doc.field("Algorithm", o.spec.algorithm().as_str());
     spec(doc, &o.spec);
     let Some(status) = &o.status else { return };
+    if let Some(watched) = status.watched {
+        let line = match watched {
+            true => "Yes",
+            false => {
+                "No; kvmctl reconcile --watch does it, and kvmctl setup --persist lets systemd do it"
+            }
+        };
+        doc.field("Watched", line);
+    }
     doc.field("Status", phase(o));
     doc.maybe("Reason", status.reason.as_ref());
     doc.maybe("Message", status.message.as_ref());
@@ -74,8 +83,10 @@ fn counters(doc: &mut Doc, counters: &BalancerCounters) {
     });
     let classes = classes.unwrap_or_default();
     doc.field("Requests", format!("{}{classes}", counters.requests));
-    doc.maybe("Opened", counters.opened);
-    doc.maybe("Open now", counters.connections);
+    let opened = counters.opened.map(|n| format!("{n} opened"));
+    let open = counters.connections.map(|n| format!("{n} open now"));
+    let parts: Vec<String> = opened.into_iter().chain(open).collect();
+    doc.maybe("Connections", (!parts.is_empty()).then(|| parts.join(", ")));
 }
 
 fn targets(status: &LoadBalancerStatus) -> Table {
@@ -161,7 +172,7 @@ mod tests {
         Reason:       TargetsDown
         Message:      2 of 3 targets do not answer
         Requests:     120 (1xx 0, 2xx 118, 3xx 0, 4xx 2, 5xx 0)
-        Open now:     3
+        Connections:  3 open now
         Targets:
           TARGET      ADDRESS                WEIGHT   ROLE     HEALTH       LATENCY   OPEN     LAST-ERROR
           web1:8080   192.168.122.201:8080   3        target   Healthy      1.2ms     <none>   <none>
