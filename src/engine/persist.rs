@@ -59,8 +59,8 @@ pub fn plan(world: &World, wanted: Persist) -> Result<Option<PersistPlan>> {
             name,
         });
     }
-    if systemd.is_some() {
-        units.retain(|unit| !unit.is_done(wanted));
+    if let Some(systemd) = &systemd {
+        units.retain(|unit| !unit.is_done(wanted, systemd));
         if units.is_empty() {
             return Ok(None);
         }
@@ -141,10 +141,14 @@ impl PersistPlan {
 }
 
 impl Named {
-    fn is_done(&self, wanted: Persist) -> bool {
+    fn is_done(&self, wanted: Persist, systemd: &Systemd) -> bool {
         let there = std::fs::read_to_string(&self.path).ok();
         match wanted {
-            Persist::Install => there.as_deref() == Some(self.unit.text().as_str()),
+            Persist::Install => {
+                let text = self.unit.text();
+                there.as_deref() == Some(text.as_str())
+                    && systemd.is_set(&self.name, self.unit.runs)
+            }
             Persist::Remove => there.is_none(),
         }
     }

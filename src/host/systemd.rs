@@ -172,6 +172,17 @@ impl Systemd {
         self.ctl(&["reenable", name])
     }
 
+    /// Returns whether a unit comes with the host, and runs now if it is to run always. A run that was
+    /// killed may have written no more than its file.
+    pub fn is_set(&self, name: &str, runs: Runs) -> bool {
+        let asked: &[&str] = match runs {
+            Runs::Once => &["is-enabled"],
+            Runs::Always => &["is-enabled", "is-active"],
+        };
+        let is = |verb: &&str| self.ctl(&[verb, "--quiet", name]).is_ok();
+        asked.iter().all(is)
+    }
+
     /// Starts a unit, or starts it again in its present form.
     ///
     /// # Errors

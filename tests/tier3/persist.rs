@@ -8,7 +8,13 @@ const SCRIPT: &str = r#"
 set -eu
 mount -t tmpfs tmpfs /etc/systemd/system
 mkdir -p "$HOME/bin"
-printf '#!/bin/sh\necho "$@" >> "$HOME/asked"\n' > "$HOME/bin/systemctl"
+cat > "$HOME/bin/systemctl" <<'END'
+#!/bin/sh
+case $1 in
+    is-*) test ! -e "$HOME/killed" ;;
+    *) echo "$@" >> "$HOME/asked" ;;
+esac
+END
 chmod +x "$HOME/bin/systemctl"
 PATH=$HOME/bin:$PATH
 folder=/etc/systemd/system
@@ -23,6 +29,9 @@ stat -c %a $units
 kvmctl setup --yes --no-probe --persist
 rm $folder/kvmctl-watch.service
 kvmctl setup --yes --no-probe --persist
+touch "$HOME/killed"
+kvmctl setup --yes --no-probe --persist
+rm "$HOME/killed"
 systemd-analyze verify --man=no $units 2>&1 | grep kvmctl || true
 line=$(sed -n 's/^ExecStart=//p' $folder/kvmctl-reconcile.service)
 eval "$line"
@@ -54,6 +63,11 @@ fn units_come_and_go() {
             "daemon-reload",
             "reenable kvmctl-watch.service",
             "restart kvmctl-watch.service",
+            "daemon-reload",
+            "reenable kvmctl-watch.service",
+            "restart kvmctl-watch.service",
+            "daemon-reload",
+            "reenable kvmctl-reconcile.service",
             "daemon-reload",
             "reenable kvmctl-watch.service",
             "restart kvmctl-watch.service",
