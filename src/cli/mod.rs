@@ -67,8 +67,14 @@ use crate::error::{Error, did_you_mean};
 use args::GlobalArgs;
 use context::Ctx;
 
-/// Runs the command line and returns the exit code.
+/// Runs the command line and returns the exit code; no connection is left then.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let code = answer(args);
+    crate::libvirt::end_loop();
+    code
+}
+
+fn answer(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     complete::answer();
     if crate::engine::snapshots::answer_guard() {
         return ExitCode::SUCCESS;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::conn::Host;
@@ -264,6 +265,14 @@ const fn stop_cause(detail: i32) -> StopCause {
     }
 }
 
+/// The thread of the loop, and what tells of its end.
+type Running = (JoinHandle<()>, Receiver<()>);
+
+static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
+
+/// How long the loop may take to end; it has nothing to wait for.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Registers libvirt's event loop and runs it in a thread of its own, once per process.
 pub(super) fn run_loop() -> Result<(), LibvirtError> {
     static STARTED: OnceLock<Result<(), LibvirtError>> = OnceLock::new();
@@ -273,15 +282,34 @@ pub(super) fn run_loop() -> Result<(), LibvirtError> {
 fn start_loop() -> Result<(), LibvirtError> {
     let doing = || "start libvirt's event loop".to_owned();
     virt::event::event_register_default_impl().map_err(|e| LibvirtError::new(doing(), &e))?;
-    std::thread::Builder::new()
+    let (until, ended) = channel();
+    let thread = std::thread::Builder::new()
         .name("libvirt-events".to_owned())
-        .spawn(|| {
-            while virt::event::event_run_default_impl().is_ok() {}
-            // Never reached in practice; a spinning loop would be worse than none.
-            std::thread::sleep(Duration::MAX);
+        .spawn(move || {
+            let _until: Sender<()> = until;
+            while !ffi::event_loop::is_over() {
+                if virt::event::event_run_default_impl().is_err() {
+                    // Never reached in practice; a spinning loop would be worse than none.
+                    break;
+                }
+            }
         })
-        .map(drop)
-        .map_err(|e| LibvirtError::ours(doing(), super::error::Cause::Other, e))
+        .map_err(|e| LibvirtError::ours(doing(), super::error::Cause::Other, e))?;
+    *lock(&RUNNING) = Some((thread, ended));
+    Ok(())
+}
+
+/// Ends the event loop, before the process ends: connections that were closed are freed by its thread,
+/// and that must not happen while the libraries that it uses are taken down.
+pub fn end_loop() {
+    let Some((thread, ended)) = lock(&RUNNING).take() else {
+        return;
+    };
+    let ends = ffi::event_loop::end()
+        && ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Disconnected);
+    if ends {
+        let _ = thread.join();
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub use conn::{Driver, Host, Version};
 pub use disk::free_target;
 pub use domain::{AddressQuery, Domain, DomainState, InterfaceAddress, Undefine};
 pub use error::{Cause, LibvirtError};
-pub use events::{Event, EventKind, EventWaiter, StopCause, Waited};
+pub use events::{Event, EventKind, EventWaiter, StopCause, Waited, end_loop};
 pub use interface::Place;
 pub use network::{Lease, Network};
 pub use pool::{Pool, PoolInfo, PoolSort};

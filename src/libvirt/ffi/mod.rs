@@ -4,6 +4,7 @@
 
 pub(super) mod backup;
 pub(super) mod checkpoint;
+pub(super) mod event_loop;
 pub(super) mod events;
 pub(super) mod iothreads;
 pub(super) mod leases;
