@@ -217,6 +217,18 @@ fn ports_lead_to_a_guest_without_any_right() {
         .ok()
         .prints("0.0.0.0:18081");
 
+    let balancer =
+        |name: &str, port: &str| run(&["lb", "create", name, "--port", port, "--target", "web:80"]);
+    balancer("low", "80")
+        .code(8)
+        .says("choose a port from 1024 on");
+    balancer("lb", "18081").code(5).says("instance/web");
+    balancer("lb", "18086").ok();
+    assert!(page(&host, "18086").contains("address="));
+    let listed = run(&["get", "lb"]).ok();
+    assert_eq!(listed.out.lines().count(), 2, "{}", listed.out);
+    listed.prints("1/1").prints("Active");
+
     // A start past kvmctl forgets them, and reconcile finds that out.
     let virsh = |args: &[&str]| {
         let all = [&["virsh", "-q", "-c", "qemu:///session"][..], args].concat();
@@ -227,8 +239,14 @@ fn ports_lead_to_a_guest_without_any_right() {
     run(&["reconcile", "--check"]).code(1).prints("18081:80");
     run(&["reconcile"]).ok();
     assert!(page(&host, "18081").contains("address="));
+    assert!(page(&host, "18086").contains("address="));
     run(&["instances", "restart", "web", "--force", "--timeout", "1s"]).ok();
     assert!(page(&host, "18081").contains("address="));
+    assert!(page(&host, "18086").contains("address="));
+    run(&["lb", "delete", "lb"]).ok();
+    closed(&host, "18086");
+    let home = host.path("home/kt-alone/.local/state/kvmctl");
+    assert!(home.exists() && !home.with_file_name("kvmctl-balancers").exists());
 
     // In the foreground, through QEMU as well; nothing of it stays.
     let program = host.path("kvmctl").display().to_string();

@@ -127,6 +127,19 @@ fn tools(it: &Host) {
         it.sh(&format!("umount $(findmnt -nro TARGET | grep /{tool}$)"));
         it.says(tool, &["ok "]);
     }
+    it.says("nginx-stream", &["ok "]);
+    it.sh(
+        "modules=$(nginx -V 2>&1 | sed -n 's/.*--modules-path=\\([^ ]*\\).*/\\1/p')
+         mount --bind /dev/null $modules/ngx_stream_module.so",
+    );
+    let remedy = "| apt-get install libnginx-mod-stream";
+    it.says("nginx-stream", &["warning ", "no stream module", remedy]);
+    let tcp = "lb create lb --protocol tcp --port 8080";
+    let tcp: Vec<&str> = tcp.split(' ').collect();
+    it.host
+        .kvmctl(Who::Root, &tcp)
+        .code(8)
+        .says("libnginx-mod-stream");
 }
 
 /// Under libvirt's nftables rules a FORWARD policy of DROP cuts guests off; under its iptables rules

@@ -135,9 +135,40 @@ fn forwards_want_a_right_that_sudo_can_give() {
     member(&["reconcile", "--check"]).code(1).prints("8080");
     member(&["reconcile"]).ok();
     member(&["reconcile", "--check"]).ok();
+    balancers_are_roots(&host);
     member(&["delete", "instance", "small", "--now"]).ok();
     assert!(!rules(&host).contains("8080"), "{}", rules(&host));
     nothing_left(&host);
+}
+
+/// A process of root's cannot be led by files of somebody else's: who may not is told before anything
+/// is changed, and sees all of it.
+fn balancers_are_roots(host: &PrivateHost) {
+    let member = |args: &[&str]| host.kvmctl(Who::Member, args);
+    let create = "lb create lb --port 8081 --target small:80";
+    let create: Vec<&str> = create.split(' ').collect();
+    member(&create)
+        .code(8)
+        .says("for root to run")
+        .says(&format!("hint: sudo kvmctl {}\n", create.join(" ")));
+    assert!(!host.path("varlib/kvmctl-balancers").exists());
+    member(&["get", "lb"]).ok().says("No lb found");
+
+    let root = |args: &[&str]| {
+        let uri = ["--uri", "qemu:///system"];
+        host.kvmctl(Who::Root, &[&uri, args].concat())
+    };
+    root(&create).ok();
+    member(&["get", "lb"]).ok().prints("lb ");
+    member(&["lb", "drain", "lb", "small"]).code(8);
+    member(&["delete", "instance", "small", "--now"])
+        .code(8)
+        .says("cannot take instance/small out of loadbalancer/lb")
+        .says("hint: sudo kvmctl delete instance small --now\n");
+    member(&["get", "instance", "small"]).ok().prints("Running");
+    member(&["lb", "delete", "lb"]).code(8);
+    root(&["get", "lb", "lb"]).ok().prints("*:8081/tcp");
+    root(&["lb", "delete", "lb"]).ok();
 }
 
 /// Lets the member run anything as root, without a password, on this host only.

@@ -1,6 +1,7 @@
 //! Real guests on the private host.
 
 mod archives;
+mod balanced;
 mod by_hand;
 mod changes;
 mod cloud_init;
