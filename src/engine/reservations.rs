@@ -1,22 +1,41 @@
-//! Reserved addresses of instances that their networks have forgotten: somebody edited the network,
-//! or made it anew.
+//! Reserved addresses of instances, and their names, that networks have forgotten: somebody edited
+//! the network or made it anew, or renamed the domain.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::reconcile::Finding;
-use crate::api::Uid;
+use crate::api::{Name, Uid};
 use crate::error::Result;
+use crate::libvirt::xml::network::NetworkXml;
 use crate::libvirt::{LibvirtError, Network};
 use crate::observe::{NetworkFacts, World};
 use crate::store::{InstanceRecord, Intent, NicRecord};
 
-/// A reservation that is in the record and not in the network.
+/// What is in the record and not in the network.
 struct Lost {
     instance: String,
     nic: NicRecord,
+    ip: Ipv4Addr,
     network: Network,
-    /// What the network has instead.
-    instead: Option<std::net::Ipv4Addr>,
+    what: What,
+}
+
+/// What a network has instead.
+enum What {
+    /// Of the reservation: another address, or none.
+    Address(Option<Ipv4Addr>),
+    /// Of the name: that which the instance was made with, or none.
+    Name(Option<String>),
+}
+
+impl What {
+    const fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Address(_) => ("kvmctl reconcile reserves it again", "reserved again"),
+            Self::Name(_) => ("kvmctl reconcile names it again", "named again"),
+        }
+    }
 }
 
 /// Finds them; changes nothing.
@@ -25,13 +44,7 @@ struct Lost {
 /// What libvirt or the store refuses.
 pub(super) fn check(world: &World) -> Result<Vec<Finding>> {
     let lost = lost(world)?;
-    let told = |l: &Lost| {
-        finding(
-            l,
-            Ok("kvmctl reconcile reserves it again".to_owned()),
-            false,
-        )
-    };
+    let told = |l: &Lost| finding(l, Ok(l.what.words().0.to_owned()), false);
     Ok(lost.iter().map(told).collect())
 }
 
@@ -41,7 +54,7 @@ pub(super) fn check(world: &World) -> Result<Vec<Finding>> {
 /// What libvirt or the store refuses; what goes wrong with one of them is in its finding.
 pub(super) fn mend(world: &World) -> Result<Vec<Finding>> {
     let mend = |lost: &Lost| {
-        let done = reserve(lost).map(|()| "reserved again".to_owned());
+        let done = put_right(lost).map(|()| lost.what.words().1.to_owned());
         let mended = done.is_ok();
         finding(lost, done.map_err(|e| e.to_string()), mended)
     };
@@ -49,11 +62,14 @@ pub(super) fn mend(world: &World) -> Result<Vec<Finding>> {
 }
 
 fn finding(lost: &Lost, action: Result<String, String>, mended: bool) -> Finding {
-    let (ip, network) = (lost.nic.ip, &lost.nic.network);
-    let ip = ip.map(|ip| ip.to_string()).unwrap_or_default();
-    let problem = match lost.instead {
-        None => format!("has lost its reservation of {ip} in network {network:?}"),
-        Some(other) => format!("is given {other} by network {network:?}, and not {ip}"),
+    let (ip, network) = (lost.ip, &lost.nic.network);
+    let problem = match &lost.what {
+        What::Address(None) => format!("has lost its reservation of {ip} in network {network:?}"),
+        What::Address(Some(other)) => {
+            format!("is given {other} by network {network:?}, and not {ip}")
+        }
+        What::Name(None) => format!("is not known by its name in network {network:?}"),
+        What::Name(Some(old)) => format!("is known as {old:?} in network {network:?}"),
     };
     Finding {
         object: format!("instance/{}", lost.instance),
@@ -63,56 +79,87 @@ fn finding(lost: &Lost, action: Result<String, String>, mended: bool) -> Finding
     }
 }
 
-fn reserve(lost: &Lost) -> Result<(), LibvirtError> {
-    let mac = lost.nic.mac.to_string();
-    if lost.instead.is_some() {
-        lost.network.remove_host(&mac)?;
-    }
-    match lost.nic.ip {
-        Some(ip) => lost.network.add_host(&mac, ip, &lost.instance),
-        None => Ok(()),
+fn put_right(lost: &Lost) -> Result<(), LibvirtError> {
+    let (network, mac, ip) = (&lost.network, lost.nic.mac.to_string(), lost.ip);
+    match &lost.what {
+        What::Address(instead) => {
+            if instead.is_some() {
+                network.remove_host(&mac)?;
+            }
+            network.add_host(&mac, ip, &lost.instance)
+        }
+        What::Name(instead) => {
+            if let Some(old) = instead {
+                network.remove_name(ip, &[old])?;
+            }
+            network.add_name(ip, &lost.instance)
+        }
     }
 }
 
 fn lost(world: &World) -> Result<Vec<Lost>> {
     let store = world.store_for_reading()?;
     let pending: Vec<Uid> = store.all::<Intent>()?.iter().map(|i| i.uid).collect();
-    let mut networks: BTreeMap<String, Option<(Network, NetworkFacts)>> = BTreeMap::new();
+    let briefs = world.host()?.domain_briefs()?;
+    let mut networks = BTreeMap::new();
     let mut lost = Vec::new();
     for record in store.all::<InstanceRecord>()? {
         if pending.contains(&record.uid) {
             continue;
         }
-        for nic in record.nics {
+        let domain = briefs.iter().find(|brief| brief.uid == record.uid);
+        for nic in &record.nics {
             let (Some(ip), Some(uid)) = (nic.ip, nic.network_uid) else {
                 continue;
             };
             if !networks.contains_key(&nic.network) {
                 networks.insert(nic.network.clone(), look_up(world, &nic.network)?);
             }
-            let Some(Some((network, facts))) = networks.get(&nic.network) else {
+            let Some(Some((network, xml, facts))) = networks.get(&nic.network) else {
                 continue;
             };
-            let has = facts.address_of(nic.mac);
             // Another network of the same name hands out other addresses: that is for a person.
-            if facts.uid == uid && has != Some(ip) {
-                lost.push(Lost {
-                    instance: record.name.to_string(),
-                    network: network.clone(),
-                    instead: has,
-                    nic,
-                });
+            if facts.uid != uid {
+                continue;
             }
+            let has = facts.address_of(nic.mac);
+            let address = (has != Some(ip)).then_some(What::Address(has));
+            let name = domain.and_then(|domain| lost_name(&record, ip, &domain.name, xml));
+            let each = address.into_iter().chain(name);
+            lost.extend(each.map(|what| Lost {
+                instance: domain.map_or_else(|| record.name.to_string(), |d| d.name.clone()),
+                nic: nic.clone(),
+                ip,
+                network: network.clone(),
+                what,
+            }));
         }
     }
     Ok(lost)
 }
 
-fn look_up(world: &World, name: &str) -> Result<Option<(Network, NetworkFacts)>> {
+/// Compares what a network calls an address with the name of the instance. What somebody else calls it
+/// is theirs to say, and so is all of an instance that they made.
+fn lost_name(record: &InstanceRecord, ip: Ipv4Addr, name: &str, xml: &NetworkXml) -> Option<What> {
+    // Somebody may have renamed it to what no name server takes.
+    if record.adopted || !xml.has_dns() || Name::new(name).is_err() {
+        return None;
+    }
+    match xml.names_of(ip.into()) {
+        None => Some(What::Name(None)),
+        Some([old]) if old != name && *old == record.name.as_str() => {
+            Some(What::Name(Some(old.clone())))
+        }
+        Some(_) => None,
+    }
+}
+
+fn look_up(world: &World, name: &str) -> Result<Option<(Network, NetworkXml, NetworkFacts)>> {
     match world.host()?.network(name) {
         Ok(network) => {
-            let facts = NetworkFacts::read(&network.definition()?)?;
-            Ok(Some((network, facts)))
+            let xml = network.definition()?;
+            let facts = NetworkFacts::read(&xml)?;
+            Ok(Some((network, xml, facts)))
         }
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e.into()),

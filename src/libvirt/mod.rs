@@ -19,6 +19,7 @@ mod freeze;
 mod interface;
 mod metadata;
 mod network;
+mod network_names;
 mod pool;
 mod rest;
 mod snapshot;

@@ -133,8 +133,9 @@ impl Host {
     }
 }
 
-const LIVE: sys::virNetworkUpdateFlags = sys::VIR_NETWORK_UPDATE_AFFECT_LIVE;
-const CONFIG: sys::virNetworkUpdateFlags = sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
+pub(super) const LIVE: sys::virNetworkUpdateFlags = sys::VIR_NETWORK_UPDATE_AFFECT_LIVE;
+pub(super) const CONFIG: sys::virNetworkUpdateFlags = sys::VIR_NETWORK_UPDATE_AFFECT_CONFIG;
+const DHCP_HOST: sys::virNetworkUpdateSection = sys::VIR_NETWORK_SECTION_IP_DHCP_HOST;
 
 fn has_mac(entry: &DhcpHostXml, mac: &str) -> bool {
     let held = entry.mac.as_deref();
@@ -224,10 +225,14 @@ impl Network {
     /// # Errors
     /// When it is gone.
     pub fn definition_text(&self) -> Result<String, LibvirtError> {
+        self.text(sys::VIR_NETWORK_XML_INACTIVE)
+    }
+
+    fn text(&self, flags: sys::virNetworkXMLFlags) -> Result<String, LibvirtError> {
         let read = |flags| self.ask("virNetworkGetXMLDesc", "read", |raw| raw.xml_desc(flags));
-        match read(sys::VIR_NETWORK_XML_INACTIVE) {
+        match read(flags) {
             // The test driver keeps one definition only.
-            Err(e) if e.is_no_support() => read(0),
+            Err(e) if flags != 0 && e.is_no_support() => read(0),
             text => text,
         }
     }
@@ -260,7 +265,7 @@ impl Network {
         let flags = if lacking == 0 { CONFIG } else { lacking };
         self.update(
             "reserve an address in",
-            sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST,
+            (sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, DHCP_HOST),
             &entry.to_xml()?,
             flags,
         )
@@ -288,7 +293,7 @@ impl Network {
         };
         self.update(
             "free an address in",
-            sys::VIR_NETWORK_UPDATE_COMMAND_DELETE,
+            (sys::VIR_NETWORK_UPDATE_COMMAND_DELETE, DHCP_HOST),
             &entry.to_xml()?,
             held,
         )
@@ -297,38 +302,34 @@ impl Network {
     /// Returns in which places (in force, definition) each entry passes `other`: in which there is
     /// none that does not.
     fn where_host(&self, other: impl Fn(&DhcpHostXml) -> bool) -> Result<u32, LibvirtError> {
-        let mut lacking = 0;
+        self.places(|xml| xml.reservations().all(&other))
+    }
+
+    /// Returns for which of its two definitions, the one in force and the one of the next start, `is`.
+    pub(super) fn places(&self, is: impl Fn(&NetworkXml) -> bool) -> Result<u32, LibvirtError> {
+        let mut found = 0;
         let places = self.all_places()?;
         for (place, flags) in [(LIVE, 0), (CONFIG, sys::VIR_NETWORK_XML_INACTIVE)] {
-            if places & place != 0 {
-                let text = self.ask("virNetworkGetXMLDesc", "read", |raw| raw.xml_desc(flags))?;
-                if NetworkXml::from_xml(&text)?.reservations().all(&other) {
-                    lacking |= place;
-                }
+            if places & place != 0 && is(&NetworkXml::from_xml(&self.text(flags)?)?) {
+                found |= place;
             }
         }
-        Ok(lacking)
+        Ok(found)
     }
 
     fn all_places(&self) -> Result<u32, LibvirtError> {
         Ok(CONFIG | if self.is_active()? { LIVE } else { 0 })
     }
 
-    fn update(
+    pub(super) fn update(
         &self,
         doing: &str,
-        command: sys::virNetworkUpdateCommand,
+        (command, section): (sys::virNetworkUpdateCommand, sys::virNetworkUpdateSection),
         xml: &str,
         flags: sys::virNetworkUpdateFlags,
     ) -> Result<(), LibvirtError> {
         self.ask("virNetworkUpdate", doing, |raw| {
-            raw.update(
-                command,
-                sys::VIR_NETWORK_SECTION_IP_DHCP_HOST,
-                -1,
-                xml,
-                flags,
-            )
+            raw.update(command, section, -1, xml, flags)
         })
     }
 }

@@ -1,7 +1,5 @@
 //! Steps of instances, and what a changed spec comes to.
 
-use std::net::Ipv4Addr;
-
 use crate::api::{
     DiskFormat, Name, NicModel, ObjectKey, PortMapping, Quantity, Uid, VolumeAttachment,
 };
@@ -9,6 +7,8 @@ use crate::shell::shell_words;
 
 use super::forward::commands;
 use super::{ObjectPlan, Outcome};
+
+pub use super::reservation::Reservation;
 
 /// One change of an instance or of what belongs to it. Every step is idempotent.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +45,10 @@ pub enum Step {
     DeleteVolume(VolumeRef),
     /// Removes the DHCP host entry.
     Unreserve(Reservation),
+    /// Adds the DNS host entry by which guests of the network find it, before it has booted.
+    AddName(Reservation),
+    /// Removes the DNS host entry.
+    RemoveName(Reservation),
     /// Gives the DHCP lease back.
     ReleaseLease(Reservation),
     /// Makes the empty volume that the serial console is logged to.
@@ -81,19 +85,6 @@ pub enum Step {
     Suspend,
     /// Lets the vCPUs run again.
     Resume,
-}
-
-/// A reserved address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reservation {
-    /// libvirt network.
-    pub network: String,
-    /// Hardware address.
-    pub mac: String,
-    /// Address.
-    pub ip: Ipv4Addr,
-    /// Host name that dnsmasq answers for.
-    pub host: Name,
 }
 
 /// A network interface.
@@ -157,6 +148,8 @@ pub struct Facts {
     pub reservations: Vec<Reservation>,
     /// Addresses whose leases go with the instance.
     pub leases: Vec<Reservation>,
+    /// Addresses with the names that the DNS of their networks has for them.
+    pub names: Vec<Reservation>,
     /// Whether libvirt starts it with the host.
     pub autostart: bool,
     /// Its serial log: a volume, so that whoever may talk to libvirt can read it.
@@ -186,6 +179,7 @@ pub fn create(key: ObjectKey, facts: &Facts, start: bool) -> ObjectPlan {
         .cloned()
         .map(Step::Reserve)
         .collect();
+    first.extend(facts.names.iter().cloned().map(Step::AddName));
     first.push(Step::CreateOverlay(facts.overlay.clone()));
     first.push(Step::CreateSeed(facts.seed.clone()));
     first.push(Step::CreateLog(facts.log.clone()));
@@ -221,6 +215,7 @@ pub fn delete(key: ObjectKey, facts: &Facts, takedown: Takedown, defined: bool) 
     let mut rest: Vec<Step> = Vec::new();
     rest.extend(facts.files.iter().cloned().map(Step::DeleteVolume));
     rest.extend(facts.leases.iter().cloned().map(Step::ReleaseLease));
+    rest.extend(facts.names.iter().cloned().map(Step::RemoveName));
     rest.extend(facts.reservations.iter().cloned().map(Step::Unreserve));
     if !rest.is_empty() {
         stages.push(rest);
@@ -269,6 +264,13 @@ impl Step {
             Self::Undefine => "undefine the domain".to_owned(),
             Self::DeleteVolume(v) => format!("delete volume {}", v.name),
             Self::Unreserve(r) => format!("free {} in network {}", r.ip, r.network),
+            Self::AddName(r) => format!("name {} {} in network {}", r.ip, r.host, r.network),
+            Self::RemoveName(r) => {
+                format!(
+                    "remove the name {} of {} in network {}",
+                    r.host, r.ip, r.network
+                )
+            }
             Self::ReleaseLease(r) => format!("release the lease of {}", r.ip),
             Self::CreateLog(v) => format!("create serial log {}", v.name),
             Self::Forward(ports) => forwards_line(ports),
@@ -290,24 +292,10 @@ impl Step {
     pub fn equivalent(&self, name: &Name) -> Option<String> {
         let virsh = |args: &[&str]| Some(format!("virsh {}", shell_words(args)));
         match self {
-            Self::Reserve(r) => virsh(&[
-                "net-update",
-                &r.network,
-                "add-last",
-                "ip-dhcp-host",
-                &host_xml(r),
-                "--live",
-                "--config",
-            ]),
-            Self::Unreserve(r) => virsh(&[
-                "net-update",
-                &r.network,
-                "delete",
-                "ip-dhcp-host",
-                &host_xml(r),
-                "--live",
-                "--config",
-            ]),
+            Self::Reserve(r) => Some(r.update("add-last", "ip-dhcp-host")),
+            Self::Unreserve(r) => Some(r.update("delete", "ip-dhcp-host")),
+            Self::AddName(r) => Some(r.update("add-last", "dns-host")),
+            Self::RemoveName(r) => Some(r.update("delete", "dns-host")),
             Self::CreateOverlay(o) => virsh(&[
                 "vol-create-as",
                 &o.volume.pool,
@@ -405,19 +393,4 @@ fn forwards_line(ports: &[PortMapping]) -> String {
         true => "let the forwards that name it lead to it".to_owned(),
         false => format!("let ports of the host lead to it: {}", list.join(", ")),
     }
-}
-
-/// Only for printing: the text that `virsh net-update` takes. The engine goes through typed XML.
-fn host_xml(r: &Reservation) -> String {
-    let (mac, name, ip) = (&r.mac, &r.host, r.ip);
-    [
-        "<host mac='",
-        mac,
-        "' name='",
-        name.as_str(),
-        "' ip='",
-        &ip.to_string(),
-        "'/>",
-    ]
-    .concat()
 }

@@ -45,10 +45,14 @@ pub struct NicSteps {
     pub detach: Vec<Nic>,
     /// Their addresses, whose leases go too.
     pub leases: Vec<Reservation>,
+    /// Names that their networks have for addresses that go.
+    pub forget: Vec<Reservation>,
     /// Their host entries, where they are no slots.
     pub free: Vec<Reservation>,
     /// Host entries that are needed.
     pub reserve: Vec<Reservation>,
+    /// Names that their networks are to have for addresses that come.
+    pub name: Vec<Reservation>,
     /// Those that come.
     pub attach: Vec<Nic>,
 }
@@ -59,15 +63,12 @@ impl NicSteps {
     fn stages(&self) -> Vec<Vec<Step>> {
         let mut stages: Vec<Vec<Step>> = Vec::new();
         stages.extend(self.detach.iter().cloned().map(|n| vec![Step::Detach(n)]));
-        stages.push(
-            self.leases
-                .iter()
-                .cloned()
-                .map(Step::ReleaseLease)
-                .collect(),
-        );
+        let leases = self.leases.iter().cloned().map(Step::ReleaseLease);
+        let forget = self.forget.iter().cloned().map(Step::RemoveName);
+        stages.push(leases.chain(forget).collect());
         stages.extend(self.free.iter().cloned().map(|r| vec![Step::Unreserve(r)]));
         stages.extend(self.reserve.iter().cloned().map(|r| vec![Step::Reserve(r)]));
+        stages.push(self.name.iter().cloned().map(Step::AddName).collect());
         stages.extend(self.attach.iter().cloned().map(|n| vec![Step::Attach(n)]));
         stages.retain(|stage| !stage.is_empty());
         stages

@@ -12,6 +12,7 @@ pub mod instance;
 pub mod instance_change;
 pub mod instance_type;
 pub mod network;
+mod reservation;
 pub mod retention;
 pub mod secret;
 pub mod snapshot;

@@ -104,10 +104,19 @@ fn an_instance_undefined_by_hand_is_told_and_can_be_deleted() {
 fn a_domain_renamed_by_hand_goes_by_its_new_name_and_keeps_its_disk() {
     let place = Place::new("rename", 27);
     let (old, new) = (place.named("old"), place.named("new"));
-    let before = place.traces();
+    let networks = [place.name.clone(), place.plain()];
+    let xml = || {
+        networks
+            .clone()
+            .map(|n| place.virsh(&["net-dumpxml", &n]).ok().stdout)
+    };
+    let (xml_before, before) = (xml(), place.traces());
     place
         .run(&["apply", "-f", &place.manifest(&old, ""), "--wait=false"])
         .ok();
+    // Its network's guests find it before it has booted.
+    let address = place.field(&old, ".status.address");
+    assert_eq!(place.address_of(&old), Some(address.clone()));
     let uid = place.virsh(&["domuuid", &old]).ok().text().to_owned();
     let disk = place.pool().join(format!("{old}.{}.qcow2", &uid[..8]));
     place.virsh(&["destroy", &old]).ok();
@@ -127,9 +136,36 @@ fn a_domain_renamed_by_hand_goes_by_its_new_name_and_keeps_its_disk() {
         .run(&["apply", "-f", &printed])
         .ok()
         .prints("unchanged");
+    let told = format!("instance/{new} is known as \"{old}\"");
+    place.run(&["reconcile", "--check"]).code(1).prints(&told);
+    place.run(&["reconcile"]).ok();
+    assert_eq!(
+        (place.address_of(&old), place.address_of(&new)),
+        (None, Some(address.clone()))
+    );
+    // Somebody takes the name away, and calls another address something.
+    let entry = format!("<host ip='{address}'/>");
+    let update = |command: &str, entry: &str| {
+        let args = ["net-update", &place.name, command, "dns-host", entry];
+        place
+            .virsh(&[&args[..], &["--live", "--config"]].concat())
+            .ok();
+    };
+    update("delete", &entry);
+    let printer = "<host ip='10.213.27.3'><hostname>printer</hostname></host>";
+    update("add-last", printer);
+    place
+        .run(&["reconcile"])
+        .ok()
+        .prints("not known by its name");
+    assert_eq!(place.address_of(&new), Some(address));
+    place.run(&["reconcile", "--check"]).ok();
     place.run(&["instances", "start", &new, "--no-wait"]).ok();
     place.delete(&new).ok();
+    assert!(place.address_of("printer").is_some() && place.address_of(&new).is_none());
+    update("delete", printer);
     place.is_as(&before, "after the deletion");
+    assert_eq!(xml(), xml_before);
 }
 
 #[test]

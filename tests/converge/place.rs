@@ -193,6 +193,18 @@ impl Place {
             .to_owned()
     }
 
+    /// Asks the name server of the first network for a name, as its guests do.
+    pub(crate) fn address_of(&self, name: &str) -> Option<String> {
+        let xml = self.virsh(&["net-dumpxml", &self.name]).ok().stdout;
+        let server = xml.split("<ip address='").nth(1).unwrap();
+        let server = server.split('\'').next().unwrap();
+        let asked = ["10", "busybox", "nslookup", name, server];
+        let told = self.env.run("timeout", &asked).stdout;
+        let answer = told.split("Name:").nth(1)?;
+        let address = answer.lines().find_map(|l| l.strip_prefix("Address: "))?;
+        Some(address.trim().to_owned())
+    }
+
     /// Returns everything that an instance of this test can leave behind, for comparing.
     pub(crate) fn traces(&self) -> BTreeSet<String> {
         let mut traces = BTreeSet::new();
@@ -280,10 +292,11 @@ impl Place {
         }
         let macs = self.virsh(&["domiflist", name]).ok().stdout;
         let other = new.iter().filter(|t| !expected.contains(t));
-        let (mut slots, mut hosts) = (0, 0);
+        let (mut slots, mut hosts, mut names) = (0, 0, 0);
         for trace in other {
             match trace {
                 t if *t == format!("slot uid: {uid}") => slots += 1,
+                t if t.contains("<host ip=") => names += 1,
                 t if t.starts_with(&format!("host in {}", self.plain())) => {
                     let mac = t.split('\'').nth(1).unwrap();
                     assert!(macs.contains(mac), "{when}: {t} is not of {macs}");
@@ -293,7 +306,9 @@ impl Place {
             }
         }
         let plain = usize::from(macs.contains(&self.plain()));
-        assert_eq!((slots, hosts), (1, plain), "{when}: slots and reservations");
+        let all = (slots, hosts, names);
+        let expected = (1, plain, 1 + plain);
+        assert_eq!(all, expected, "{when}: slots, reservations and names");
     }
 
     /// Asserts that nothing has come to `before`, and nothing gone.

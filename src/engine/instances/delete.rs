@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use std::time::Duration;
 
-use crate::api::{Kind, ObjectKey, PortMapping, Timestamp, Uid};
+use crate::api::{Kind, Name, ObjectKey, PortMapping, Timestamp, Uid};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::libvirt::Domain;
 use crate::observe::{World, not_found};
@@ -230,6 +230,10 @@ fn goes_by(key: &ObjectKey, name: &str) -> Error {
 fn facts(world: &World, key: &ObjectKey, found: &Found) -> Result<Facts> {
     let pool = &world.settings().pool;
     let nics = found.nics();
+    // The one that it was made with too: its domain may have been renamed by hand since.
+    let made = found.record.iter().map(|r| &r.name);
+    let made = made.chain(found.intent.iter().map(|i| &i.name));
+    let names: BTreeSet<&Name> = made.chain([&key.name]).collect();
     let file = |suffix: &str| volume(pool, &key.name, found.uid, suffix);
     Ok(Facts {
         name: key.name.clone(),
@@ -250,6 +254,10 @@ fn facts(world: &World, key: &ObjectKey, found: &Found) -> Result<Facts> {
         leases: nics
             .iter()
             .filter_map(|n| reservation(n, &key.name))
+            .collect(),
+        names: names
+            .iter()
+            .flat_map(|name| nics.iter().filter_map(|n| reservation(n, name)))
             .collect(),
         autostart: false,
         files: files(world, key, found)?,

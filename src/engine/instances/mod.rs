@@ -7,6 +7,7 @@
 //! ```
 
 mod accelerator;
+mod addresses;
 mod allocate;
 mod apply;
 mod attach;

@@ -184,8 +184,12 @@ pub(super) fn settle(record: &InstanceRecord, going: &[NicRecord]) -> NicSteps {
 /// One that comes back with the same hardware address is replaced by the step that attaches it.
 fn gone(going: &[NicRecord], staying: &[NicRecord], name: &Name) -> NicSteps {
     let really = |nic: &&NicRecord| staying.iter().all(|s| s.mac != nic.mac);
+    let place = |nic: &NicRecord| (nic.network.clone(), nic.ip);
+    let left = |nic: &&NicRecord| staying.iter().all(|s| place(s) != place(nic));
+    let forget = reservations(going.iter().filter(left), name);
     let going: Vec<&NicRecord> = going.iter().filter(really).collect();
     NicSteps {
+        forget,
         detach: going.iter().map(|nic| step(nic, None)).collect(),
         leases: reservations(going.iter().copied(), name),
         free: reservations(going.iter().copied().filter(|n| !n.slot), name),
@@ -197,6 +201,7 @@ fn come(new: &[(&NicRecord, Option<NicModel>)], gone: NicSteps, name: &Name) -> 
     let unslotted = new.iter().map(|(nic, _)| *nic).filter(|n| !n.slot);
     NicSteps {
         reserve: reservations(unslotted, name),
+        name: reservations(new.iter().map(|(nic, _)| *nic), name),
         attach: new.iter().map(|(nic, model)| step(nic, *model)).collect(),
         ..gone
     }

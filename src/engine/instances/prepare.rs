@@ -188,6 +188,7 @@ impl Prepared {
             seed: self.seed(),
             log: self.log(),
             reservations,
+            names: leases.clone(),
             leases,
             autostart: self.spec.autostart.unwrap_or(true),
             files: vec![self.root(), self.seed(), self.log()],

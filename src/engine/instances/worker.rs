@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use super::addresses::{self, absent_is_fine};
 use super::prepare::Prepared;
 use super::{metadata, plug, plug_disk};
 use crate::api::{Name, Uid};
@@ -11,10 +12,10 @@ use crate::error::{Error, Result};
 use crate::host::IsoMaker;
 use crate::libvirt::xml::domain::DomainXml;
 use crate::libvirt::xml::volume::VolumeXml;
-use crate::libvirt::{Domain, Host, LibvirtError, ObjectMetadata, Undefine};
+use crate::libvirt::{Domain, Host, ObjectMetadata, Undefine};
 use crate::observe::World;
 use crate::plan::Step as AnyStep;
-use crate::plan::instance::{Overlay, Reservation, Step, VolumeRef};
+use crate::plan::instance::{Overlay, Step, VolumeRef};
 use crate::store::{InstanceRecord, Intent, NicRecord, STORE_WAIT, SeedState, SlotTable};
 
 use super::super::executor::Worker;
@@ -114,7 +115,7 @@ impl<'w> InstanceWorker<'w> {
 
     fn step(&self, step: &Step) -> Result<()> {
         match step {
-            Step::Reserve(r) => self.reserve(r),
+            Step::Reserve(r) => addresses::reserve(self.host()?, r),
             Step::CreateOverlay(overlay) => self.create_overlay(overlay),
             Step::CreateSeed(volume) => self.create_seed(volume),
             Step::CreateLog(volume) => self.create_log(volume),
@@ -128,8 +129,10 @@ impl<'w> InstanceWorker<'w> {
             Step::Destroy => self.destroy(),
             Step::Undefine => self.undefine(),
             Step::DeleteVolume(volume) => self.delete_volume(volume),
-            Step::Unreserve(r) => self.unreserve(r),
-            Step::ReleaseLease(r) => self.release_lease(r),
+            Step::Unreserve(r) => addresses::unreserve(self.host()?, r),
+            Step::AddName(r) => addresses::add_name(self.host()?, r),
+            Step::RemoveName(r) => addresses::remove_name(self.host()?, r),
+            Step::ReleaseLease(r) => addresses::release_lease(self.host()?, r),
             Step::Forget => self.forget(),
             Step::Resize { cpus, memory } => {
                 Ok(self
@@ -155,58 +158,6 @@ impl<'w> InstanceWorker<'w> {
 
     fn led_to(&self) -> Result<std::collections::BTreeSet<Uid>> {
         forwards::led_to(self.world, self.uid, &self.name)
-    }
-
-    fn reserve(&self, r: &Reservation) -> Result<()> {
-        let network = self.host()?.network(&r.network)?;
-        let held = network.definition()?.reservations().any(|h| {
-            h.mac
-                .as_deref()
-                .is_some_and(|mac| mac.eq_ignore_ascii_case(&r.mac))
-                && h.ip == Some(r.ip.into())
-        });
-        if held {
-            return Ok(());
-        }
-        Ok(network.add_host(&r.mac, r.ip, r.host.as_str())?)
-    }
-
-    fn unreserve(&self, r: &Reservation) -> Result<()> {
-        match self.host()?.network(&r.network) {
-            Ok(network) => absent_is_fine(network.remove_host(&r.mac)),
-            Err(e) => absent_is_fine(Err(e)),
-        }
-    }
-
-    /// Gives the lease back, as the guest would; nothing to do when there is none.
-    fn release_lease(&self, r: &Reservation) -> Result<()> {
-        let host = self.host()?;
-        let network = match host.network(&r.network) {
-            Ok(network) => network,
-            Err(e) => return absent_is_fine(Err(e)),
-        };
-        if !network.is_active()? || !host.is_local() {
-            return Ok(());
-        }
-        let leases = host.leases(&r.network)?;
-        let Some(lease) = leases.iter().find(|l| l.mac.eq_ignore_ascii_case(&r.mac)) else {
-            return Ok(());
-        };
-        let std::net::IpAddr::V4(ip) = lease.ip else {
-            return Ok(());
-        };
-        let definition = network.definition()?;
-        let Some(server) = definition.ipv4().map(|ip| ip.address) else {
-            return Ok(());
-        };
-        let bridge = definition.bridge.as_ref().and_then(|b| b.name.clone());
-        if let (Some(bridge), std::net::IpAddr::V4(server), Ok(mac)) =
-            (bridge, server, r.mac.parse::<crate::net::Mac>())
-        {
-            let client_id = lease.client_id.as_deref();
-            crate::host::dhcp::release(&bridge, server, ip, mac, client_id)?;
-        }
-        Ok(())
     }
 
     fn create_overlay(&self, overlay: &Overlay) -> Result<()> {
@@ -361,7 +312,8 @@ impl<'w> InstanceWorker<'w> {
 
     fn take_back(&self, step: &Step) -> Result<()> {
         match step {
-            Step::Reserve(r) => self.unreserve(r),
+            Step::Reserve(r) => addresses::unreserve(self.host()?, r),
+            Step::AddName(r) => addresses::remove_name(self.host()?, r),
             Step::CreateOverlay(overlay) => self.delete_volume(&overlay.volume),
             Step::CreateSeed(volume) | Step::CreateLog(volume) => self.delete_volume(volume),
             Step::Define => self.undefine(),
@@ -402,13 +354,6 @@ pub(super) fn upload_seed(host: &Host, volume: &VolumeRef, seed: &Seed) -> Resul
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let made = pool.create_volume(&VolumeXml::reserved(&volume.name, "raw", size))?;
     Ok(made.upload(&mut bytes.as_slice(), size, &mut |_| true)?)
-}
-
-fn absent_is_fine(result: std::result::Result<(), LibvirtError>) -> Result<()> {
-    match result {
-        Err(e) if !e.is_not_found() => Err(e.into()),
-        _ => Ok(()),
-    }
 }
 
 /// Gives the address slots of an instance back.

@@ -13,6 +13,7 @@ pub mod instance;
 pub mod interface;
 pub mod iothread;
 pub mod network;
+pub mod network_dns;
 pub mod network_params;
 pub mod object;
 pub mod pool;

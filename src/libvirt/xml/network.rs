@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::interface::{Mac, Mtu};
+use super::network_dns::DnsXml;
 use super::object::ObjectMetadata;
 use super::tree::Element;
 use super::{XmlError, read, write};
@@ -36,6 +37,9 @@ pub struct NetworkXml {
     /// DNS domain of the guests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<DnsDomainXml>,
+    /// What its name server knows of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsXml>,
     /// Addresses of the host in it.
     #[serde(rename = "ip", default, skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<IpXml>,

@@ -73,6 +73,7 @@ impl NetworkParams {
                 // Nobody outside can know these names.
                 local_only: Some("yes".to_owned()),
             }),
+            dns: None,
             ips: self.ips(),
         }
     }

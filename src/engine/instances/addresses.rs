@@ -1,0 +1,104 @@
+//! What networks hold for an instance: its reserved address, its name there, its lease.
+
+use std::net::IpAddr;
+
+use crate::error::Result;
+use crate::libvirt::{Host, LibvirtError, Network};
+use crate::plan::instance::Reservation;
+
+/// Reserves the address.
+///
+/// # Errors
+/// What libvirt refuses.
+pub(super) fn reserve(host: &Host, r: &Reservation) -> Result<()> {
+    let network = host.network(&r.network)?;
+    let held = network.definition()?.reservations().any(|h| {
+        let mac = h.mac.as_deref();
+        mac.is_some_and(|mac| mac.eq_ignore_ascii_case(&r.mac)) && h.ip == Some(r.ip.into())
+    });
+    if held {
+        return Ok(());
+    }
+    Ok(network.add_host(&r.mac, r.ip, r.host.as_str())?)
+}
+
+/// Frees the address.
+///
+/// # Errors
+/// What libvirt refuses.
+pub(super) fn unreserve(host: &Host, r: &Reservation) -> Result<()> {
+    match network(host, r)? {
+        Some(network) => absent_is_fine(network.remove_host(&r.mac)),
+        None => Ok(()),
+    }
+}
+
+/// Lets the network's name server answer for it.
+///
+/// # Errors
+/// What libvirt refuses.
+pub(super) fn add_name(host: &Host, r: &Reservation) -> Result<()> {
+    Ok(host.network(&r.network)?.add_name(r.ip, r.host.as_str())?)
+}
+
+/// Lets the network's name server forget it.
+///
+/// # Errors
+/// What libvirt refuses.
+pub(super) fn remove_name(host: &Host, r: &Reservation) -> Result<()> {
+    match network(host, r)? {
+        Some(network) => absent_is_fine(network.remove_name(r.ip, &[r.host.as_str()])),
+        None => Ok(()),
+    }
+}
+
+/// Gives the lease back, as the guest would; nothing to do when there is none.
+///
+/// # Errors
+/// What libvirt refuses, or the socket.
+pub(super) fn release_lease(host: &Host, r: &Reservation) -> Result<()> {
+    let Some(network) = network(host, r)? else {
+        return Ok(());
+    };
+    if !network.is_active()? || !host.is_local() {
+        return Ok(());
+    }
+    let leases = host.leases(&r.network)?;
+    let Some(lease) = leases.iter().find(|l| l.mac.eq_ignore_ascii_case(&r.mac)) else {
+        return Ok(());
+    };
+    let IpAddr::V4(ip) = lease.ip else {
+        return Ok(());
+    };
+    let definition = network.definition()?;
+    let Some(server) = definition.ipv4().map(|ip| ip.address) else {
+        return Ok(());
+    };
+    let bridge = definition.bridge.as_ref().and_then(|b| b.name.clone());
+    if let (Some(bridge), IpAddr::V4(server), Ok(mac)) =
+        (bridge, server, r.mac.parse::<crate::net::Mac>())
+    {
+        let client_id = lease.client_id.as_deref();
+        crate::host::dhcp::release(&bridge, server, ip, mac, client_id)?;
+    }
+    Ok(())
+}
+
+fn network(host: &Host, r: &Reservation) -> Result<Option<Network>> {
+    match host.network(&r.network) {
+        Ok(network) => Ok(Some(network)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What is to go and is not there is gone.
+///
+/// # Errors
+/// Every other.
+pub(super) fn absent_is_fine(result: std::result::Result<(), LibvirtError>) -> Result<()> {
+    match result {
+        Err(e) if !e.is_not_found() => Err(e.into()),
+        _ => Ok(()),
+    }
+}
