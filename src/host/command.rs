@@ -2,6 +2,7 @@
 //! its stderr for the error.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 #[expect(
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 )]
 use std::process::Command;
 use std::process::{ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,7 @@ impl Drop for Running {
 pub struct Tool {
     program: PathBuf,
     timeout: Duration,
+    held: Option<Arc<File>>,
 }
 
 impl Tool {
@@ -79,6 +81,7 @@ impl Tool {
             .map(|program| Self {
                 program,
                 timeout: Duration::from_secs(600),
+                held: None,
             })
             .ok_or_else(|| HostError::Missing {
                 names: names.iter().map(|&n| n.to_owned()).collect(),
@@ -91,6 +94,19 @@ impl Tool {
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// Gives it a file that it keeps open as long as it runs, and its children too: it is what they
+    /// have for their stdout, which is not read then.
+    #[must_use]
+    pub fn holding(mut self, file: Option<Arc<File>>) -> Self {
+        self.held = file;
+        self
+    }
+
+    /// Returns the file that it keeps open.
+    pub fn held(&self) -> Option<Arc<File>> {
+        self.held.clone()
     }
 
     /// Returns the path of the program.
@@ -144,9 +160,13 @@ impl Tool {
         )]
         let mut command = Command::new(&self.program);
         command.args(&args).env("LC_ALL", "C");
+        let stdout = match &self.held {
+            Some(file) => Stdio::from(file.try_clone().map_err(spawn_error)?),
+            None => Stdio::piped(),
+        };
         command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped());
         if let Some(dir) = dir {
             command.current_dir(dir);

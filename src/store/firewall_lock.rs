@@ -20,8 +20,18 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 #[must_use = "the lock is let go when this is dropped"]
 pub struct FirewallLock<'a> {
-    _host: Option<File>,
-    _store: ObjectLock<'a>,
+    host: Option<File>,
+    store: ObjectLock<'a>,
+}
+
+impl FirewallLock<'_> {
+    /// Returns the lock as a file: whoever has it open holds the lock, also when we are no more.
+    ///
+    /// # Errors
+    /// When no more files can be open.
+    pub fn share(&self) -> std::io::Result<File> {
+        self.host.as_ref().unwrap_or(self.store.file()).try_clone()
+    }
 }
 
 impl Store {
@@ -36,10 +46,7 @@ impl Store {
             Some(file) => Some(locked(file, begin, wait)?),
             None => None,
         };
-        Ok(FirewallLock {
-            _host: host,
-            _store: store,
-        })
+        Ok(FirewallLock { host, store })
     }
 }
 

@@ -88,7 +88,7 @@ pub struct ObjectLock<'a> {
     dir: &'a Dir,
     rel: String,
     // Closed after `drop` has removed the name.
-    _file: File,
+    file: File,
 }
 
 impl Drop for ObjectLock<'_> {
@@ -115,11 +115,12 @@ impl<'a> ObjectLock<'a> {
     pub(super) fn acquire(dir: &'a Dir, what: &str, wait: Duration) -> Result<Self> {
         let rel = format!("locks/{}", file_name(what));
         let file = acquire(dir, &rel, what, wait)?;
-        Ok(Self {
-            dir,
-            rel,
-            _file: file,
-        })
+        Ok(Self { dir, rel, file })
+    }
+
+    /// Returns the file whose `flock` it is, which holds as long as anybody has it open.
+    pub(super) const fn file(&self) -> &File {
+        &self.file
     }
 }
 

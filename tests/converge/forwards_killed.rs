@@ -1,8 +1,11 @@
 //! Forwards that are killed at every call that makes something last, and many of one run.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use super::forwards::{alone, instance, manifest, phase, records, rules};
+use super::forwards::{alone, host, instance, manifest, phase, records, rules};
 use super::{Place, Recovery};
 use crate::support::{CommandOutput, Sweep};
 
@@ -113,7 +116,49 @@ fn a_creation_and_a_deletion_that_are_killed_at_any_call_converge() {
         place.run(recovery).ok();
         is_gone(&when);
     }
+
+    outlived(&place, &apply, &delete);
+    is_gone("rules that are written after their run was killed");
     place.delete(&web).ok();
+}
+
+/// Kills a run whose program goes on and writes its rules late, and takes back what the run did: that
+/// waits for the program.
+fn outlived(place: &Place, apply: &[&str], delete: &[&str]) {
+    let script = "#!/bin/sh\ncd ${0%/*} && cat > rules && echo $PPID > pid && mv pid began\n\
+                  until [ -e go ]; do sleep 0.02; done\n\
+                  exec /usr/sbin/iptables-restore \"$@\" < rules\n";
+    let late = PathBuf::from(place.file("iptables-restore", script));
+    host("chmod", &["755", &late.display().to_string()]);
+    let dir = late.parent().unwrap();
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+    let mut killed = place.spawn_with(&[("PATH", &path)], apply);
+    until(|| dir.join("began").exists());
+    let writer = std::fs::read_to_string(dir.join("began")).unwrap();
+    host("kill", &["-KILL", writer.trim()]);
+    killed.wait().unwrap();
+    let mut next = place.spawn(delete);
+    let id = next.id().to_string();
+    let wants_lock = || {
+        // It runs under timeout(1).
+        let child = Command::new("pgrep").args(["-P", &id]).output().unwrap();
+        let fds = format!("/proc/{}/fd", String::from_utf8_lossy(&child.stdout).trim());
+        let fds = std::fs::read_dir(&fds).into_iter().flatten().flatten();
+        let mut files = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        files.any(|file| file.ends_with("kvmctl-firewall.lock"))
+    };
+    until(|| wants_lock() || next.try_wait().unwrap().is_some());
+    assert!(next.try_wait().unwrap().is_none(), "it waited for nobody");
+    std::fs::write(dir.join("go"), "").unwrap();
+    assert!(next.wait().unwrap().success());
+}
+
+fn until(mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Runs a command and returns which of the programs that it ran, and waited for by pidfd_open(2), was

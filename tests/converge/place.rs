@@ -131,7 +131,13 @@ impl Place {
 
     /// Starts kvmctl and returns at once.
     pub(crate) fn spawn(&self, args: &[&str]) -> std::process::Child {
+        self.spawn_with(&[], args)
+    }
+
+    /// As [`Self::spawn`], with variables more.
+    pub(crate) fn spawn_with(&self, vars: &[(&str, &str)], args: &[&str]) -> std::process::Child {
         let mut command = self.env.command(env!("CARGO_BIN_EXE_kvmctl"), args);
+        command.envs(vars.iter().copied());
         let pipe = std::process::Stdio::piped;
         command.stdout(pipe()).stderr(pipe()).spawn().unwrap()
     }

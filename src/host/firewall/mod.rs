@@ -32,7 +32,7 @@ use std::time::Duration;
 use super::threads::side_by_side;
 use crate::error::{Error, Result};
 use crate::net::forward::{Mapping, Segment};
-use crate::store::{FirewallLock, Store};
+use crate::store::{FirewallLock, Store, StoreError};
 
 pub use error::FirewallError;
 pub use foreign::Foreign;
@@ -130,14 +130,13 @@ impl Firewall {
     /// Puts into force what is wanted, and nothing else is touched; when nothing is off, nothing is
     /// written.
     ///
-    /// `wanted` may be asked twice, the second time under the firewall's lock, so it must read what it
-    /// knows anew.
+    /// `wanted` is asked under the firewall's lock, so it must read what it knows anew.
     ///
     /// # Errors
     /// What `wanted` says; [`FirewallError`]; `Busy` when another run keeps the lock.
     pub fn assert(&self, store: &Store, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Changes> {
-        let (found, _lock) = self.look_locked(store, wanted)?;
-        self.settle(found)
+        let (found, lock) = self.look_locked(store, wanted)?;
+        self.settle(found, lock)
     }
 
     /// As [`Firewall::assert`], and tells how things were before, from the same reading.
@@ -145,28 +144,22 @@ impl Firewall {
     /// # Errors
     /// As [`Firewall::assert`], before anything is written.
     pub fn mend(&self, store: &Store, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Mended> {
-        let (found, _lock) = self.look_locked(store, wanted)?;
+        let (found, lock) = self.look_locked(store, wanted)?;
         Ok(Mended {
             before: health::observe(&found.ruleset, &found.wanted.mappings, &found.plan),
-            done: self.settle(found),
+            done: self.settle(found, lock),
         })
     }
 
-    /// Looks what is off; under the firewall's lock, if anything is.
+    /// Looks what is off under the firewall's lock: another run, or what a killed one has started, may
+    /// be writing still. Who may not lock may look, and has nothing to do where nothing is off.
     fn look_locked<'s>(
         &self,
         store: &'s Store,
         wanted: &dyn Fn() -> Result<Wanted>,
-    ) -> Result<(Look, Option<FirewallLock<'s>>)> {
-        // Usually nobody else is there, and one reading does.
-        let mut lock = store.lock_firewall(Duration::ZERO).ok();
-        loop {
-            let found = self.look(wanted)?;
-            if lock.is_some() || found.plan.is_empty() {
-                return Ok((found, lock));
-            }
-            lock = Some(store.lock_firewall(LOCK_WAIT)?);
-        }
+    ) -> Result<(Look, Lock<'s>)> {
+        let lock = store.lock_firewall(LOCK_WAIT);
+        Ok((self.look(wanted)?, lock))
     }
 
     /// Reads the rules while `wanted` asks the daemon and the store.
@@ -181,13 +174,14 @@ impl Firewall {
         })
     }
 
-    fn settle(&self, found: Look) -> Result<Changes> {
+    fn settle(&self, found: Look, lock: Lock<'_>) -> Result<Changes> {
         let (wanted, plan) = (&found.wanted, &found.plan);
         if plan.is_empty() {
             return Ok(report(&found.ruleset, wanted, Vec::new()));
         }
+        let lock = lock?;
         let called = kernel::call_guests(&wanted.mappings);
-        let after = self.write_until_right(found.ruleset, plan, wanted)?;
+        let after = self.write_until_right(found.ruleset, plan, wanted, &lock)?;
         called.wait();
         for port in kernel::hairpins_off(&wanted.mappings) {
             // A guest that stops takes its port with it.
@@ -209,8 +203,9 @@ impl Firewall {
         mut ruleset: Ruleset,
         first: &Plan,
         wanted: &Wanted,
+        lock: &FirewallLock<'_>,
     ) -> Result<Ruleset, FirewallError> {
-        let mut written = self.write(&ruleset, first);
+        let mut written = self.write(&ruleset, first, lock);
         self.read_again(&mut ruleset, first.deltas.keys())?;
         for again in (0..WRITES).rev() {
             let mut left = plan(&ruleset, wanted);
@@ -223,13 +218,18 @@ impl Firewall {
                     return Err(FirewallError::NotInForce(format!("still to do: {line}")));
                 }
             }
-            written = self.write(&ruleset, &left);
+            written = self.write(&ruleset, &left, lock);
             self.read_again(&mut ruleset, left.deltas.keys())?;
         }
         Err(FirewallError::NotInForce("nothing was read".to_owned()))
     }
 
-    fn write(&self, before: &Ruleset, plan: &Plan) -> Result<(), FirewallError> {
+    fn write(
+        &self,
+        before: &Ruleset,
+        plan: &Plan,
+        lock: &FirewallLock<'_>,
+    ) -> Result<(), FirewallError> {
         for bridge in &plan.localnet_off {
             kernel::set_route_localnet(self.tools, bridge, false)?;
         }
@@ -237,18 +237,18 @@ impl Firewall {
             let half = before.half(*family);
             match (firewall, &half.iptables, &half.nftables) {
                 (Firewalls::Iptables, Some(saved), _) => {
-                    self.restore(*family, &iptables::script(delta, saved))?;
+                    self.restore(*family, &iptables::script(delta, saved), lock)?;
                     for (table, chains) in iptables::tables_to_drop(delta) {
-                        if !self.drop_table(*family, table, &chains)? {
-                            self.restore(*family, &iptables::end_of_chains(delta, table))?;
+                        if !self.drop_table(*family, table, &chains, lock)? {
+                            let script = iptables::end_of_chains(delta, table);
+                            self.restore(*family, &script, lock)?;
                         }
                     }
                 }
                 (Firewalls::Nftables, _, Some(listed)) => {
                     let script = nftables::script(delta, listed, *family);
                     tracing::debug!(target: "host", "nft reads\n{script}");
-                    self.tools
-                        .run_if_there("nft", "nftables", &["-f", "-"], script.as_bytes())?;
+                    self.nft_reads(&script, lock)?;
                 }
                 _ => {}
             }
@@ -259,7 +259,18 @@ impl Firewall {
         Ok(())
     }
 
-    fn restore(&self, family: Family, script: &str) -> Result<(), FirewallError> {
+    fn nft_reads(&self, script: &str, lock: &FirewallLock<'_>) -> Result<(), FirewallError> {
+        let args = ["-f", "-"];
+        self.tools
+            .load("nft", "nftables", &args, script.as_bytes(), lock)
+    }
+
+    fn restore(
+        &self,
+        family: Family,
+        script: &str,
+        lock: &FirewallLock<'_>,
+    ) -> Result<(), FirewallError> {
         let name = match family {
             Family::V4 => "iptables-restore",
             Family::V6 => "ip6tables-restore",
@@ -267,8 +278,7 @@ impl Firewall {
         tracing::debug!(target: "host", "{name} reads\n{script}");
         let args = ["--noflush", "-w", "5"];
         self.tools
-            .run_if_there(name, "iptables", &args, script.as_bytes())
-            .map(drop)
+            .load(name, "iptables", &args, script.as_bytes(), lock)
     }
 
     /// Takes a table away that iptables made for us, with what is left of our chains in it; returns
@@ -278,6 +288,7 @@ impl Firewall {
         family: Family,
         table: &str,
         chains: &[&str],
+        lock: &FirewallLock<'_>,
     ) -> Result<bool, FirewallError> {
         let ip = nftables::keyword(family);
         let listed = match self.nft(&["-a", "list", "table", ip, table]) {
@@ -289,17 +300,16 @@ impl Firewall {
         let Some(script) = nftables::drop_whole(&listed, ip, table, chains) else {
             return Ok(false);
         };
-        let args = ["-f", "-"];
-        let dropped = self
-            .tools
-            .run_if_there("nft", "nftables", &args, script.as_bytes());
-        match dropped {
-            Ok(_) => Ok(true),
+        match self.nft_reads(&script, lock) {
+            Ok(()) => Ok(true),
             Err(FirewallError::Tool(_)) => Ok(false),
             Err(e) => Err(e),
         }
     }
 }
+
+/// The firewall's lock, or why we do not hold it.
+type Lock<'a> = Result<FirewallLock<'a>, StoreError>;
 
 /// What is wanted, what is there, and what must change.
 struct Look {

@@ -1,6 +1,7 @@
 //! The firewall's tools, run with the rights that the context gives.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::super::command::{Output, Tool};
 use super::super::error::HostError;
 use super::super::facts::find_in_sbin;
 use super::error::FirewallError;
+use crate::store::FirewallLock;
 
 /// How tools get the rights they need.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +52,28 @@ impl Tools {
             Err(e) => Err(e.into()),
             Ok(tool) => self.run(&tool, name, args, input).map(Some),
         }
+    }
+
+    /// Runs a tool that writes rules; nothing where there is none of that name. It holds the firewall's
+    /// lock as long as it runs: where we are killed meanwhile, the next run waits for its end.
+    pub(super) fn load(
+        self,
+        name: &str,
+        package: &'static str,
+        args: &[&str],
+        input: &[u8],
+        lock: &FirewallLock<'_>,
+    ) -> Result<(), FirewallError> {
+        let tool = match find_in_sbin(&[name], package) {
+            Err(HostError::Missing { .. }) => return Ok(()),
+            tool => tool?,
+        };
+        let held = lock.share().map_err(|source| HostError::Spawn {
+            program: name.to_owned(),
+            source,
+        })?;
+        let tool = tool.holding(Some(Arc::new(held)));
+        self.run(&tool, name, args, input).map(drop)
     }
 
     fn run(
@@ -101,7 +125,8 @@ impl Tools {
                 let program = tool.path().to_string_lossy();
                 let mut all = vec!["-n", "--", program.as_ref()];
                 all.extend(args);
-                Tool::find(&["sudo"], "sudo")?.run_any(&all, input, None)
+                let sudo = Tool::find(&["sudo"], "sudo")?;
+                sudo.holding(tool.held()).run_any(&all, input, None)
             }
         }
     }
