@@ -60,6 +60,10 @@ impl Kind {
 /// Stands in hints for the same command, given as root: whoever prints it knows the command.
 pub const AS_ROOT: &str = "sudo kvmctl …";
 
+/// How a hint to give the same command with a flag more begins, until whoever shows it knows that
+/// command.
+pub const AGAIN: &str = "kvmctl … ";
+
 /// What went wrong, for a person.
 ///
 /// Printed as `error: MESSAGE`, a line `  caused by: …` for each cause, and `hint: …` lines.
@@ -131,6 +135,12 @@ impl Error {
             self.hints.push(hint);
         }
         self
+    }
+
+    /// Advises to give the same command with a flag more.
+    #[must_use]
+    pub fn hint_again_with(self, flag: &str) -> Self {
+        self.hint(format!("{AGAIN}{flag}"))
     }
 
     /// Advises to give the same command as root.

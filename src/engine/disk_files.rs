@@ -1,20 +1,24 @@
 //! Files of a pool whose folder is on this machine: written beside their final place, synced, and
 //! then named.
 
+mod delete;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+pub(in crate::engine) use delete::{delete, is_there};
+
 use crate::api::{ObjectKey, Reporter};
+use crate::engine::holes::Holes;
 use crate::engine::{Interrupt, interrupted};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::host::{Copy, HostError, ImagePath, QemuImg};
 use crate::image::{Hasher, Sha256};
-use crate::libvirt::{Pool, PoolSort};
+use crate::libvirt::Pool;
 use crate::observe::World;
-use crate::plan::instance::VolumeRef;
 use crate::store::FileRecord;
 
 /// The folder of a pool, which the caller may write to.
@@ -101,7 +105,7 @@ impl Folder {
     /// # Errors
     /// What the system refuses.
     pub(in crate::engine) fn write(&self, file: &str, text: &[u8]) -> Result<()> {
-        let part = format!("{file}{PART}");
+        let part = part_name(file);
         let path = self.fresh(&part)?;
         fs::write(path.as_path(), text).map_err(|e| cannot("write", path.as_path(), e))?;
         self.publish(&part, file)
@@ -206,26 +210,60 @@ impl Folder {
     /// # Errors
     /// What the system refuses; the caller's signal.
     pub(in crate::engine) fn sha256(&self, file: &str, told: &Told<'_>) -> Result<Sha256> {
-        const PIECE: usize = 1 << 20;
+        let mut hasher = Hasher::new(None);
         let path = self.path.join(file);
-        let failed = |e| cannot("read", &path, e);
-        let mut reader = File::open(&path).map_err(failed)?;
-        let total = reader.metadata().map_err(failed)?.len();
-        let (mut hasher, mut buffer, mut done) = (Hasher::new(None), vec![0; PIECE], 0);
-        let stop = Interrupt::flag();
-        loop {
-            if stop.load(Ordering::Relaxed) {
-                interrupted()?;
-            }
-            let read = reader.read(&mut buffer).map_err(failed)?;
-            if read == 0 {
-                return Ok(hasher.finish().0);
-            }
-            hasher.update(&buffer[..read]);
-            done += read as u64;
-            told.reporter
-                .progress(told.key, told.label, done, Some(total));
+        read(&path, told, &mut |piece| hasher.update(piece))?;
+        Ok(hasher.finish().0)
+    }
+
+    /// As [`Folder::sha256`], of a file that was just packed: its zeroes become holes meanwhile.
+    ///
+    /// # Errors
+    /// What the system refuses; the caller's signal.
+    pub(in crate::engine) fn sha256_of_new(&self, file: &str, told: &Told<'_>) -> Result<Sha256> {
+        let path = self.path.join(file);
+        let (mut hasher, mut holes) = (Hasher::new(None), holes_of(&path)?);
+        read(&path, told, &mut |piece| {
+            hasher.update(piece);
+            holes.pass(piece);
+        })?;
+        Ok(hasher.finish().0)
+    }
+}
+
+/// Makes holes of the zeroes of a file that was just packed.
+///
+/// # Errors
+/// What the system refuses; the caller's signal.
+pub(in crate::engine) fn make_holes(path: &Path, told: &Told<'_>) -> Result<()> {
+    let mut holes = holes_of(path)?;
+    read(path, told, &mut |piece| holes.pass(piece))
+}
+
+fn holes_of(path: &Path) -> Result<Holes> {
+    let file = OpenOptions::new().write(true).open(path);
+    file.map(Holes::of).map_err(|e| cannot("write", path, e))
+}
+
+fn read(path: &Path, told: &Told<'_>, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+    const PIECE: usize = 1 << 20;
+    let failed = |e| cannot("read", path, e);
+    let mut reader = File::open(path).map_err(failed)?;
+    let total = reader.metadata().map_err(failed)?.len();
+    let (mut buffer, mut done) = (vec![0; PIECE], 0);
+    let stop = Interrupt::flag();
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            interrupted()?;
         }
+        let read = reader.read(&mut buffer).map_err(failed)?;
+        if read == 0 {
+            return Ok(());
+        }
+        each(&buffer[..read]);
+        done += read as u64;
+        told.reporter
+            .progress(told.key, told.label, done, Some(total));
     }
 }
 
@@ -262,8 +300,13 @@ const PART: &str = ".part";
 pub(in crate::engine) fn part_of(file: &FileRecord) -> FileRecord {
     FileRecord {
         pool: file.pool.clone(),
-        volume: format!("{}{PART}", file.volume),
+        volume: part_name(&file.volume),
     }
+}
+
+/// As [`part_of`], of the name alone.
+pub(in crate::engine) fn part_name(file: &str) -> String {
+    format!("{file}{PART}")
 }
 
 /// Who hears of a long step, and what it is called.
@@ -273,43 +316,23 @@ pub(in crate::engine) struct Told<'t> {
     pub(in crate::engine) reporter: &'t dyn Reporter,
 }
 
-/// Deletes a file of a pool, wherever it is, whether libvirt knows it or not.
+/// Refuses what does not fit into a pool, before any of it is written: an upload that fills it would
+/// even end the daemon.
 ///
 /// # Errors
-/// What libvirt or the system refuses.
-pub(in crate::engine) fn delete(world: &World, file: &VolumeRef) -> Result<()> {
-    let host = world.host()?;
-    let pool = match host.pool(&file.pool) {
-        Ok(pool) => pool,
-        // With the pool everything in it is gone.
-        Err(e) if e.is_not_found() => return Ok(()),
-        Err(e) => return Err(e.into()),
-    };
-    let known = || -> Result<bool> {
-        let Some(found) = pool.find_volume(&file.name)? else {
-            return Ok(false);
-        };
-        match found.delete() {
-            Err(e) if !e.is_not_found() => Err(e.into()),
-            _ => Ok(true),
-        }
-    };
-    let deleted = known()?;
-    if host.is_local() && pool.sort()? == PoolSort::Files {
-        let path = Path::new(&pool.path()?).join(&file.name);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(cannot("remove", &path, e));
-            }
-            _ => return Ok(()),
-        }
+/// A pool that is full.
+pub(in crate::engine) fn has_room(pool: &Pool, bytes: u64) -> Result<()> {
+    // Until it looks again, the daemon knows what was free when it last did.
+    pool.refresh()?;
+    let available = pool.info()?.available;
+    if bytes <= available {
+        return Ok(());
     }
-    if !deleted {
-        pool.refresh()?;
-        known()?;
-    }
-    Ok(())
+    Err(full(&pool.name).caused_by(format!(
+        "{} MiB are needed, and {} MiB are free",
+        bytes.div_ceil(1 << 20),
+        available >> 20
+    )))
 }
 
 /// Words that a pool is full.

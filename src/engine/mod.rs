@@ -13,6 +13,7 @@ mod failpoint;
 mod forwards;
 mod goal;
 pub mod guest;
+mod holes;
 pub mod images;
 mod instances;
 mod merged;

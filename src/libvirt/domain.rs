@@ -318,7 +318,7 @@ impl Domain {
         Ok(DomainXml::from_xml(&self.xml(0)?)?)
     }
 
-    fn xml(&self, flags: sys::virDomainXMLFlags) -> Result<String, LibvirtError> {
+    pub(super) fn xml(&self, flags: sys::virDomainXMLFlags) -> Result<String, LibvirtError> {
         self.ask("virDomainGetXMLDesc", "read", |raw| raw.xml_desc(flags))
     }
 

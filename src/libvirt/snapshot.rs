@@ -74,6 +74,28 @@ impl Domain {
         .map(drop)
     }
 
+    /// Makes libvirt know a snapshot again that it has forgotten and that may lie in the disks still, as
+    /// one of the domain as it is now. It can then be deleted; to revert to it would be wrong.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn know_snapshot(&self, snapshot: &SnapshotXml) -> Result<(), LibvirtError> {
+        let child = |name: &str, text: &str| Element::new(name).with_text(text);
+        let domain = Element::parse(&self.xml(sys::VIR_DOMAIN_XML_INACTIVE)?)?;
+        let xml = Element::parse(&snapshot.to_xml()?)?
+            .with_child(child("state", "running"))
+            .with_child(child("creationTime", "0"))
+            .with_child(domain)
+            .to_string();
+        let flags = sys::VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE;
+        self.ask(
+            "virDomainSnapshotCreateXML",
+            "redefine a snapshot of",
+            |raw| raw.create_snapshot_xml(&xml, flags),
+        )
+        .map(drop)
+    }
+
     /// Makes it what it was, and lets it run.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::escape;
 use super::style::{Paint, Role};
 use crate::api::Kind as ObjectKind;
-use crate::error::{AS_ROOT, Error, did_you_mean};
+use crate::error::{AGAIN, AS_ROOT, Error, did_you_mean};
 
 /// Renders `error: …`, a line `  caused by: …` for each cause, and `hint: …` lines.
 ///
@@ -22,8 +22,10 @@ pub fn render(error: &Error, command: Option<&str>, paint: Paint) -> String {
         line(label, cause, 4);
     }
     for hint in error.hints() {
-        let exact = command.filter(|_| hint == AS_ROOT);
-        let exact = exact.map(|command| format!("sudo {command}"));
+        let exact = command.and_then(|command| match hint.strip_prefix(AGAIN) {
+            Some(flag) => Some(format!("{command} {flag}")),
+            None => (hint == AS_ROOT).then(|| format!("sudo {command}")),
+        });
         line(
             paint.paint(Role::Hint, "hint:"),
             exact.as_deref().unwrap_or(hint),
@@ -186,6 +188,10 @@ mod tests {
         let error = Error::conflict("no right").hint_as_root();
         let text = render(&error, Some("kvmctl get 'a b'"), Paint::Off);
         assert!(text.ends_with("\nhint: sudo kvmctl get 'a b'\n"), "{text}");
+        let error = Error::usage("there").hint_again_with("--overwrite");
+        let text = render(&error, Some("kvmctl get 'a b'"), Paint::Off);
+        let hint = "\nhint: kvmctl get 'a b' --overwrite\n";
+        assert!(text.ends_with(hint), "{text}");
     }
 
     #[test]

@@ -315,7 +315,7 @@ fn lost_memory_is_none(guest: &Guest) {
         .ok();
     let all = ["snapshot-list", &guest.name, "--name", "--leaves"];
     let known = guest.place.virsh(&all).ok();
-    let lost = ["snapshot-delete", &guest.name, known.text()];
+    let lost = ["snapshot-delete", &guest.name, known.text(), "--metadata"];
     guest.place.virsh(&lost).ok();
     assert_eq!(guest.status("m1", "phase"), "Failed");
     assert_eq!(guest.status("m1", "reason"), "MemoryMissing");
@@ -327,5 +327,21 @@ fn lost_memory_is_none(guest: &Guest) {
         .run(&["instances", "revert", &guest.name, "--to", "m1"])
         .code(4)
         .says("any more");
+    // The disks are free of it nevertheless.
+    let kept = || {
+        let at = [
+            "get",
+            "volume",
+            &guest.volume,
+            "-o",
+            "jsonpath={.status.path}",
+        ];
+        let at = guest.run(&at).ok().text().to_owned();
+        let list = ["snapshot", "-U", "-l", &at];
+        let listed = Command::new("qemu-img").args(list).output().unwrap();
+        String::from_utf8_lossy(&listed.stdout).into_owned()
+    };
+    assert!(kept().contains(known.text()));
     guest.run(&["snapshots", "delete", "m1"]).ok();
+    assert!(!kept().contains(known.text()));
 }

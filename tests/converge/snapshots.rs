@@ -1,6 +1,8 @@
 //! Snapshots and restores, killed between engine steps and at every system call that makes something
 //! last: a disk holds what it held or what was stored, never a mixture, and nothing stays behind.
 
+mod interrupted;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -291,70 +293,6 @@ fn a_volume_from_a_snapshot_that_was_killed() {
         }
     }
     data.delete().ok();
-}
-
-/// Ctrl-C in the middle of a copy leaves nothing, nor does a kill leave the tool that copies.
-#[test]
-fn a_copy_that_is_interrupted_leaves_nothing() {
-    let data = Data::new("sn-int", 65);
-    let place = &data.place;
-    let large = place.named("large");
-    let create = [
-        "volumes", "create", &large, "--size", "512Mi", "--format", "raw",
-    ];
-    place.run(&create).ok();
-    let disk = field(place, "volume", &large, ".status.path");
-    std::fs::write(&disk, noise(7, 256 * MIB)).unwrap();
-    let before = place.traces();
-    let take = ["snapshots", "create", &data.snapshot, "--volume", &large];
-    for signal in ["-INT", "-TERM", "-KILL"] {
-        let child = place.spawn(&take);
-        let pid = copying(&large);
-        let parent = parent_of(&pid);
-        run("kill", &[signal, &parent]);
-        let output = child.wait_with_output().unwrap();
-        let code = output.status.code();
-        match signal {
-            "-INT" => assert_eq!(code, Some(130), "{output:?}"),
-            "-TERM" => assert_eq!(code, Some(143), "{output:?}"),
-            _ => drop(place.run(&["reconcile"]).ok()),
-        }
-        gone(&pid);
-        place.is_as(&before, signal);
-    }
-    place.run(&["volumes", "delete", &large]).ok();
-}
-
-/// Returns the process that copies a volume, once it does.
-fn copying(volume: &str) -> String {
-    for _ in 0..600 {
-        let found = run(
-            "pgrep",
-            &["-f", &format!("^[^ ]*qemu-img convert .*{volume}")],
-        );
-        if let Some(pid) = found.lines().next() {
-            return pid.to_owned();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    panic!("nothing copies {volume}");
-}
-
-fn parent_of(pid: &str) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, after) = stat.rsplit_once(") ").unwrap();
-    after.split(' ').nth(1).unwrap().to_owned()
-}
-
-fn gone(pid: &str) {
-    for _ in 0..250 {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-        if stat.map_or(true, |s| s.contains(") Z ")) {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    panic!("the copy outlives who asked for it");
 }
 
 fn run(program: &str, args: &[&str]) -> String {

@@ -253,7 +253,7 @@ fn a_pool_that_fills_up_in_the_middle_keeps_nothing_of_the_copy() {
     let before = (pool.files(), sum(&path));
     env.kvmctl(["snapshots", "restore", "sn-full"])
         .code(1)
-        .says("pool \"sn-small\" has no room");
+        .says("the disks as they are stay until the new ones are whole");
     env.kvmctl(["snapshots", "restore", "sn-full", "--to", "sn-copy"])
         .code(1)
         .says("pool \"sn-small\" is full");

@@ -18,6 +18,8 @@ pub(super) fn rebuild(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
             rebuild_logical(world, &pool, rebuilt)?;
             continue;
         }
+        // Sidecars need not be known to it.
+        pool.refresh()?;
         for sidecar in pool.volumes()? {
             let Some(file) = sidecar.name.strip_suffix(".json") else {
                 continue;

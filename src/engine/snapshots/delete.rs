@@ -1,5 +1,8 @@
 //! Deletes a snapshot; those that stand on it are written anew before.
 
+use std::collections::BTreeSet;
+
+use super::super::disk_files;
 use super::super::executor::execute;
 use super::super::options::{Applied, DeleteOptions, DryRun};
 use super::apply::told;
@@ -9,6 +12,7 @@ use crate::api::{Kind, ObjectKey, Reporter, SnapshotSource, Timestamp};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::ObjectPlan;
+use crate::plan::instance::VolumeRef;
 use crate::plan::snapshot as plan_snapshot;
 use crate::store::{FileRecord, Intent, IntentOp, STORE_WAIT, SnapshotRecord};
 
@@ -64,6 +68,8 @@ fn plan(
 ) -> Result<ObjectPlan> {
     let mut files: Vec<_> = files.iter().map(volume_ref).collect();
     let sidecar = files.pop();
+    let last = record.map(|r| r.disks.iter().map(|d| d.file.volume.as_str()).collect());
+    files = there(world, files, &last.unwrap_or_default())?;
     let children = record.map(|r| lift::children(world, r)).transpose()?;
     let with_guest = record.filter(|r| r.domain.is_some());
     let domain = with_guest.map(|r| r.source.to_string());
@@ -75,6 +81,16 @@ fn plan(
         files,
         sidecar,
     ))
+}
+
+/// Leaves out what a run that was cut off may have left, where it has not.
+fn there(world: &World, files: Vec<VolumeRef>, named: &BTreeSet<&str>) -> Result<Vec<VolumeRef>> {
+    let mut found = Vec::new();
+    for file in files {
+        let there = named.contains(file.name.as_str()) || disk_files::is_there(world, &file)?;
+        found.extend(there.then_some(file));
+    }
+    Ok(found)
 }
 
 /// Finds the record and the files, of which a killed run may have left only the intent.

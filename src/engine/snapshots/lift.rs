@@ -81,7 +81,7 @@ impl SnapshotWorker<'_> {
             folder.publish(&part, &disk.file.volume)?;
         }
         let label = format!("summing {}", disk.name);
-        let sha256 = folder.sha256(&disk.file.volume, &self.told(&label))?;
+        let sha256 = folder.sha256_of_new(&disk.file.volume, &self.told(&label))?;
         disk.sha256 = Some(sha256.to_string());
         disk.stored_size = Quantity::from_bytes(folder.length(&disk.file.volume)?);
         Ok(())

@@ -130,16 +130,8 @@ pub(super) fn room(world: &World, source: &Source, ground: &Ground<'_>) -> Resul
             .filter(|d| d.file.pool == pool)
             .map(|d| d.allocated)
             .sum();
-        let available = Folder::open(world, pool)?.pool.info()?.available;
-        if available < needed {
-            return Err(Error::failed(format!(
-                "pool {pool:?} has no room: {} MiB are free, and QEMU writes up to {} MiB before they \
-                 are compressed",
-                available >> 20,
-                needed >> 20
-            ))
-            .hint(format!("kvmctl pools describe {pool}")));
-        }
+        disk_files::has_room(&Folder::open(world, pool)?.pool, needed)
+            .map_err(|e| e.caused_by("QEMU writes all of it before it is compressed"))?;
     }
     Ok(())
 }
@@ -179,6 +171,19 @@ impl SnapshotWorker<'_> {
             taken: None,
             ..self.record_of()
         }
+    }
+
+    /// Frees what the domain has of it, also what libvirt has forgotten of.
+    pub(super) fn release(&self) -> Result<()> {
+        let record = self.record_of();
+        if let (Some(true), Some(domain)) = (record.spec.memory, record.domain) {
+            self.tell(memory::recall(
+                self.world,
+                domain,
+                &record.name_in_libvirt(),
+            )?);
+        }
+        release(self.world, &record)
     }
 
     /// Lets QEMU copy the disks.

@@ -30,10 +30,8 @@ pub(super) fn take(
     let live = domain.live()?;
     check(key, &domain, &live)?;
     reporter.phase(key, "writing the memory");
-    let all = live.devices.disks.iter();
-    let disks = all.map(|d| (d.target.dev.as_str(), is_written(d)));
     let (at, begun) = (Timestamp::now(), Instant::now());
-    domain.take_snapshot(&SnapshotXml::internal(snapshot, disks))?;
+    domain.take_snapshot(&within_disks(snapshot, &live))?;
     let stood = begun.elapsed().as_millis();
     Ok(Taken {
         at,
@@ -80,6 +78,12 @@ pub(super) fn check(key: &ObjectKey, domain: &Domain, live: &DomainXml) -> Resul
         .hint("without --memory all its disks are kept"));
     }
     Ok(())
+}
+
+fn within_disks(snapshot: &str, domain: &DomainXml) -> SnapshotXml {
+    let all = domain.devices.disks.iter();
+    let keeps = |d: &DiskXml| is_written(d) && format_of(d) == Some("qcow2");
+    SnapshotXml::internal(snapshot, all.map(|d| (d.target.dev.as_str(), keeps(d))))
 }
 
 fn is_written(disk: &DiskXml) -> bool {
@@ -165,6 +169,13 @@ fn refuse_changed(key: &ObjectKey, domain: &Domain, then: &DomainXml) -> Result<
 /// # Errors
 /// What libvirt or the store refuses.
 pub(in crate::engine) fn release(world: &World, domain: &Domain) -> Result<()> {
+    let lost = |r: &SnapshotRecord| r.spec.memory == Some(true) && r.domain == Some(domain.uid());
+    let kept: Vec<SnapshotRecord> = world.store()?.all()?;
+    for record in kept.iter().filter(|r| lost(r)) {
+        for note in recall(world, domain.uid(), &record.name_in_libvirt())? {
+            tracing::warn!(target: "libvirt", "{note}");
+        }
+    }
     let ours = |name: &String| name.starts_with(IN_LIBVIRT);
     for snapshot in domain.snapshots()?.iter().filter(|name| ours(name)) {
         domain.delete_snapshot(snapshot)?;
@@ -175,7 +186,6 @@ pub(in crate::engine) fn release(world: &World, domain: &Domain) -> Result<()> {
     let store = world.store()?;
     let _lock = store.lock(STORE_WAIT)?;
     let all: Vec<SnapshotRecord> = store.all()?;
-    let lost = |r: &SnapshotRecord| r.spec.memory == Some(true) && r.domain == Some(domain.uid());
     for record in all.into_iter().filter(lost) {
         store.remove::<SnapshotRecord>(&record.name)?;
         store.remove::<Intent>(&record.uid)?;
@@ -225,6 +235,38 @@ fn drop_checkpoints(world: &World, domain: &Domain) -> Result<Vec<String>> {
             vec!["the next snapshot stores everything: what changes was noted up to now".to_owned()]
         }
     })
+}
+
+/// Sees to it that libvirt can delete what is kept in the disks even if it has forgotten of it. Returns
+/// what a person has to do where it cannot.
+///
+/// # Errors
+/// When the connection is broken.
+pub(super) fn recall(world: &World, domain: Uid, snapshot: &str) -> Result<Vec<String>> {
+    let domain = match world.host()?.domain_by_uid(domain) {
+        Err(e) if e.is_not_found() => return Ok(Vec::new()),
+        other => other?,
+    };
+    if domain.snapshots()?.iter().any(|known| known == snapshot) {
+        return Ok(Vec::new());
+    }
+    let definition = domain.definition()?;
+    let recalled = domain.know_snapshot(&within_disks(snapshot, &definition));
+    let Err(why) = recalled else {
+        return Ok(Vec::new());
+    };
+    let written = definition.hard_disks().filter(|d| is_written(d));
+    let commands = written.filter_map(DiskXml::path).map(|path| {
+        let words = ["qemu-img", "snapshot", "-d", snapshot, path];
+        crate::shell::shell_words(&words)
+    });
+    let name = domain.name();
+    let mut notes = vec![format!(
+        "libvirt has forgotten of it ({why}), and it may lie in the disks of {name:?} still; while \
+         that is off, this frees them:"
+    )];
+    notes.extend(commands);
+    Ok(notes)
 }
 
 /// Deletes what is kept in the disks; what is gone is deleted.

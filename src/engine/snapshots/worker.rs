@@ -74,7 +74,7 @@ impl<'w> SnapshotWorker<'w> {
             Step::Compress(copy) => self.compress(copy, self.parent.as_ref()),
             Step::KeepMemory { .. } => self.keep_memory(),
             Step::Lift { child } => self.lift(child),
-            Step::Release { .. } => super::live::release(self.world, &self.record_of()),
+            Step::Release { .. } => self.release(),
             Step::Record => self.record(),
             Step::Delete(file) => disk_files::delete(self.world, file),
             Step::Forget => self.forget(),
@@ -117,7 +117,7 @@ impl<'w> SnapshotWorker<'w> {
     /// Notes what a stored file is, so that it can be told from any other one.
     pub(super) fn stored(&self, folder: &Folder, disk: &DiskCopy) -> Result<()> {
         let label = format!("summing {}", disk.name);
-        let sha256 = folder.sha256(&disk.to.name, &self.told(&label))?;
+        let sha256 = folder.sha256_of_new(&disk.to.name, &self.told(&label))?;
         let length = folder.length(&disk.to.name)?;
         let mut record = self.locked();
         if let Some(entry) = record.disks.iter_mut().find(|d| d.name == disk.name) {

@@ -115,7 +115,8 @@ pub(super) fn carry_out(
     let error = failed.error.context(format!("cannot create {}", plan.key));
     match failed.undone.then(|| worker.forget()) {
         Some(Err(left)) => Err(error.caused_by(format!("could not forget it: {left}"))),
-        _ => Err(error),
+        Some(Ok(())) => Err(error),
+        None => Err(error.hint("kvmctl reconcile")),
     }
 }
 

@@ -1,10 +1,8 @@
-//! What a volume is made as before it is filled, and whether there is room for what will fill it.
+//! What a volume is made as before it is filled.
 
 use crate::api::Preallocation;
-use crate::engine::disk_files;
-use crate::error::Result;
+use crate::libvirt::Filling;
 use crate::libvirt::xml::volume::VolumeXml;
-use crate::libvirt::{Filling, Pool};
 use crate::plan::volume::NewVolume;
 
 /// Returns what a volume is made as before it is filled. One that takes all its room at once is as
@@ -25,19 +23,4 @@ pub(super) const fn filling(new: &NewVolume) -> Filling {
         Preallocation::Falloc => Filling::Dense,
         _ => Filling::Sparse,
     }
-}
-
-/// An upload that fills the pool would end the daemon.
-pub(super) fn has_room(pool: &Pool, bytes: u64) -> Result<()> {
-    pool.refresh()?;
-    let available = pool.info()?.available;
-    if bytes <= available {
-        return Ok(());
-    }
-    let mib = |n: u64| n.div_ceil(1 << 20);
-    Err(disk_files::full(&pool.name).caused_by(format!(
-        "{} MiB are needed, and {} MiB are free",
-        mib(bytes),
-        available >> 20
-    )))
 }

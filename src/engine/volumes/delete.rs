@@ -1,5 +1,6 @@
 //! Deletes a volume that nobody has and nothing stands on.
 
+use super::super::disk_files;
 use super::super::executor::execute;
 use super::super::options::{Applied, DeleteOptions, DryRun};
 use super::apply::told;
@@ -8,6 +9,7 @@ use super::{OBJECT_WAIT, in_use, intent_of, note, record_of, sidecar_ref, volume
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::error::{Error, Result};
 use crate::observe::World;
+use crate::plan::ObjectPlan;
 use crate::plan::instance::VolumeRef;
 use crate::plan::volume as plan_volume;
 use crate::store::{InstanceRecord, Intent, IntentOp, STORE_WAIT, Store, VolumeRecord};
@@ -26,7 +28,7 @@ pub(crate) fn delete(
         let record = found(world, key)?;
         refuse_used(world, key, &record)?;
         let stay = super::super::snapshots::that_stay(world, key)?;
-        return Ok(told(&plan(key, &record), stay));
+        return Ok(told(&plan(world, key, &record)?, stay));
     }
     let _object = world
         .store()?
@@ -47,7 +49,7 @@ pub(super) fn delete_locked(
     let changing = intent_of(world, &key.name)?.filter(|i| i.op == IntentOp::Update);
     worker.delete_others(&changing.map(|i| i.files).unwrap_or_default())?;
     begin(world, key, &record)?;
-    let plan = plan(key, &record);
+    let plan = plan(world, key, &record)?;
     execute(&plan, &worker, reporter)?;
     note(
         world,
@@ -58,7 +60,7 @@ pub(super) fn delete_locked(
     Ok(told(&plan, super::super::snapshots::that_stay(world, key)?))
 }
 
-fn plan(key: &ObjectKey, record: &VolumeRecord) -> crate::plan::ObjectPlan {
+fn plan(world: &World, key: &ObjectKey, record: &VolumeRecord) -> Result<ObjectPlan> {
     let copy = VolumeRef {
         pool: record.file.pool.clone(),
         name: record.copy_for_export(),
@@ -68,7 +70,12 @@ fn plan(key: &ObjectKey, record: &VolumeRecord) -> crate::plan::ObjectPlan {
         name: super::super::snapshots::kept_name(&record.file.volume),
     };
     let (file, sidecar) = (volume_ref(&record.file), sidecar_ref(record));
-    plan_volume::delete(key.clone(), file, vec![copy, kept], sidecar)
+    let mut others = Vec::new();
+    for other in [copy, kept] {
+        let there = disk_files::is_there(world, &other)?;
+        others.extend(there.then_some(other));
+    }
+    Ok(plan_volume::delete(key.clone(), file, others, sidecar))
 }
 
 fn found(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {

@@ -9,8 +9,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::daemon_copy::daemon_copy;
-use super::{OBJECT_WAIT, record_of};
+use super::{OBJECT_WAIT, copy, record_of};
 use crate::api::{DiskFormat, Kind, ObjectKey, Reporter};
 use crate::engine::disk_files::{self, Told};
 use crate::engine::{Interrupt, interrupted};
@@ -19,6 +18,7 @@ use crate::host::{Copy, ImagePath, Packing};
 use crate::libvirt::xml::volume::VolumeXml;
 use crate::libvirt::{HoleSink, Pool, Volume};
 use crate::observe::World;
+use crate::plan::instance::VolumeRef;
 use crate::store::VolumeRecord;
 
 /// How to export.
@@ -77,34 +77,25 @@ pub(in crate::engine) fn export_file(
         key,
         reporter,
     };
+    let volume = exporting.volume()?;
+    let converted = format.is_some_and(|wanted| wanted != record.format) || request.compress;
+    if (converted || exporting.has_base(&volume)?)
+        && let Some(from) = copy::readable(world, &volume, record.format)?
+    {
+        let total = copy::allocated_with_base(world, &volume, record.format)?;
+        return exporting.convert(&from, format.unwrap_or(record.format), request, total);
+    }
     let part = Part::new(&request.file, "part")?;
-    let source = exporting.stand_alone()?;
+    let source = exporting.stand_alone(volume)?;
     let loaded = exporting.load(&source, &part);
     if source.name != record.file.volume {
         source.delete()?;
     }
     loaded?;
     match format {
-        Some(wanted) if wanted != record.format || request.compress => {
-            let packed = Part::new(&request.file, "packed")?;
+        Some(wanted) if converted => {
             let total = part.file.metadata().map_err(|e| part.failed(e))?.blocks() * 512;
-            let copy = Copy {
-                from: &part.image_path()?,
-                from_format: record.format,
-                to: &packed.image_path()?,
-                to_format: wanted,
-                packing: match request.compress {
-                    true => Packing::Archive(total),
-                    false => Packing::Plain,
-                },
-            };
-            let told = Told {
-                key,
-                label: &format!("writing {}", request.file.display()),
-                reporter,
-            };
-            disk_files::copy(&copy, &told, total)?;
-            packed.keep(&request.file)
+            exporting.convert(&part.image_path()?, wanted, request, total)
         }
         _ => part.keep(&request.file),
     }
@@ -175,7 +166,7 @@ fn at_rest(world: &World, key: &ObjectKey) -> Result<VolumeRecord> {
 pub(in crate::engine) fn refuse_present(file: &Path, overwrite: bool) -> Result<()> {
     match file.exists() && !overwrite {
         true => {
-            Err(Error::usage(format!("{} exists", file.display())).hint("--overwrite replaces it"))
+            Err(Error::usage(format!("{} exists", file.display())).hint_again_with("--overwrite"))
         }
         false => Ok(()),
     }
@@ -190,26 +181,68 @@ struct Exporting<'e> {
 }
 
 impl Exporting<'_> {
-    /// Returns a volume that has no base: the volume itself, or a copy that the daemon makes of its
-    /// chain. What an interrupted export left is replaced, and goes with the volume.
-    fn stand_alone(&self) -> Result<Volume> {
-        let volume = self.pool.volume(&self.record.file.volume)?;
-        let copy = self.record.copy_for_export();
-        if let Some(old) = self.pool.find_volume(&copy)? {
-            old.delete()?;
+    /// Returns the volume. What an interrupted export left beside it goes.
+    fn volume(&self) -> Result<Volume> {
+        let left = VolumeRef {
+            pool: self.pool.name.clone(),
+            name: self.record.copy_for_export(),
+        };
+        if self.pool.find_volume(&left.name)?.is_some() {
+            disk_files::delete(self.world, &left)?;
         }
-        // A raw volume has no base, whatever a guest wrote in it.
-        if self.record.format == DiskFormat::Raw || volume.backing_path()?.is_none() {
+        Ok(self.pool.volume(&self.record.file.volume)?)
+    }
+
+    /// A raw volume has no base, whatever a guest wrote in it.
+    fn has_base(&self, volume: &Volume) -> Result<bool> {
+        Ok(self.record.format != DiskFormat::Raw && volume.backing_path()?.is_some())
+    }
+
+    /// Returns a volume that has no base: the volume itself, or a copy that the daemon makes of its
+    /// chain, which goes with the volume if it stays behind.
+    fn stand_alone(&self, volume: Volume) -> Result<Volume> {
+        if !self.has_base(&volume)? {
             return Ok(volume);
         }
         let capacity = volume.info()?.capacity;
-        let xml = VolumeXml::empty(&copy, "qcow2", capacity);
+        let xml = VolumeXml::empty(&self.record.copy_for_export(), "qcow2", capacity);
         let told = Told {
             key: self.key,
             label: "joining the backing chain",
             reporter: self.reporter,
         };
-        daemon_copy(self.world, self.pool, &xml, &volume, &told)
+        copy::by_daemon(self.world, self.pool, &xml, &volume, &told)
+    }
+
+    /// Writes the file that was asked for from one that qemu-img can read.
+    fn convert(
+        &self,
+        from: &ImagePath,
+        to_format: DiskFormat,
+        request: &ExportRequest,
+        total: u64,
+    ) -> Result<()> {
+        let packed = Part::new(&request.file, "packed")?;
+        let copy = Copy {
+            from,
+            from_format: self.record.format,
+            to: &packed.image_path()?,
+            to_format,
+            packing: match request.compress {
+                true => Packing::Archive(total),
+                false => Packing::Plain,
+            },
+        };
+        let told = Told {
+            key: self.key,
+            label: &format!("writing {}", request.file.display()),
+            reporter: self.reporter,
+        };
+        disk_files::copy(&copy, &told, total)?;
+        if request.compress {
+            disk_files::make_holes(&packed.path, &told)?;
+        }
+        packed.keep(&request.file)
     }
 
     fn load(&self, volume: &Volume, part: &Part) -> Result<()> {

@@ -122,7 +122,7 @@ pub(super) fn look(
 }
 
 /// Removes what killed runs left in the cache.
-pub(in crate::engine) fn sweep(world: &World) {
+pub(super) fn sweep(world: &World) {
     Workshop::sweep(&world.paths().cache_dir().join("staging"), WORKSHOP);
 }
 

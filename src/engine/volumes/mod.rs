@@ -7,7 +7,7 @@
 mod apply;
 mod blank;
 mod content;
-mod daemon_copy;
+mod copy;
 mod delete;
 mod export;
 mod from_tar;
@@ -23,7 +23,6 @@ pub(super) use delete::delete;
 pub(super) use delete::refuse_base;
 pub use export::{ExportRequest, download, export};
 pub(super) use export::{export_file, refuse_present};
-pub(super) use from_tar::sweep;
 pub use grow_fs::{GrowFs, grow_fs};
 pub use import::{ImportRequest, import};
 pub(super) use make::pool;
@@ -43,6 +42,14 @@ use super::options::DeleteOptions;
 
 /// How long to wait for another run that works on the same volume.
 const OBJECT_WAIT: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Removes what killed runs left: in the cache, and the copies that the daemon made for exports.
+pub(super) fn sweep(world: &World) {
+    from_tar::sweep(world);
+    if let Err(error) = copy::sweep(world) {
+        tracing::warn!(target: "volumes", "cannot look for what exports left: {error}");
+    }
+}
 
 /// Finishes what a killed run began: half made volumes go, since nobody has had them yet.
 ///

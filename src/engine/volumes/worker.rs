@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::content::Content;
 use crate::api::{DiskFormat, ObjectKey, Quantity, Reporter};
-use crate::engine::disk_files;
+use crate::engine::disk_files::{self, Folder};
 use crate::engine::executor::Worker;
 use crate::error::{Error, Result};
 use crate::libvirt::xml::volume::VolumeXml;
@@ -120,6 +120,11 @@ impl<'w> VolumeWorker<'w> {
 
     /// Deletes a file; one that was cut off may be unknown to libvirt.
     fn delete(&self, volume: &VolumeRef) -> Result<()> {
+        if volume.name.ends_with(".json") {
+            let part = disk_files::part_name(&volume.name);
+            let pool = volume.pool.clone();
+            disk_files::delete(self.world, &VolumeRef { pool, name: part })?;
+        }
         disk_files::delete(self.world, volume)
     }
 
@@ -180,6 +185,9 @@ impl<'w> VolumeWorker<'w> {
         let name = self.record.sidecar();
         let text = serde_json::to_vec_pretty(&self.record)
             .map_err(|e| Error::failed("cannot write the volume's record").caused_by(e))?;
+        if let Ok(folder) = Folder::open(self.world, &self.record.file.pool) {
+            return folder.write(&name, &text);
+        }
         let pool = self.pool(&self.record.file.pool)?;
         if let Some(old) = pool.find_volume(&name)? {
             old.delete()?;

@@ -28,7 +28,11 @@ pub(super) const COLUMNS: &[Column<Snapshot>] = &[
         or(status(o).and_then(|s| s.stored_size).map(size), NONE)
     }),
     Column::new("CONSISTENCY", |o, _| {
-        or(status(o).and_then(|s| s.consistency), NONE)
+        // Of a guest with its memory nothing is missing, however its disks would look without.
+        match status(o) {
+            Some(s) if s.memory => Cell::new("memory", Role::Plain),
+            s => or(s.and_then(|s| s.consistency), NONE),
+        }
     }),
     Column::new("PARENT", |o, _| {
         or(status(o).and_then(|s| s.parent.as_ref()), NONE)

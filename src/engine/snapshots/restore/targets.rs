@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::{DiskFormat, Kind, Name, ObjectKey, Quantity};
-use crate::engine::disk_files::Folder;
+use crate::engine::disk_files::{self, Folder};
 use crate::engine::snapshots::OBJECT_WAIT;
 use crate::engine::volumes;
 use crate::error::{Error, Result};
@@ -86,17 +86,9 @@ pub(super) fn room(world: &World, targets: &[Target]) -> Result<()> {
         *needed.entry(target.file.pool.as_str()).or_default() += bytes;
     }
     for (pool, needed) in needed {
-        let available = Folder::open(world, pool)?.pool.info()?.available;
-        if available < needed {
-            let gib = |bytes: u64| format!("{:.1}Gi", bytes as f64 / f64::from(1 << 30));
-            return Err(Error::failed(format!(
-                "pool {pool:?} has no room: the restored disks take {}, and {} is free",
-                gib(needed),
-                gib(available)
-            ))
-            .caused_by("the disks as they are stay until the new ones are whole")
-            .hint(format!("kvmctl pools describe {pool}")));
-        }
+        let pool = Folder::open(world, pool)?.pool;
+        disk_files::has_room(&pool, needed)
+            .map_err(|e| e.caused_by("the disks as they are stay until the new ones are whole"))?;
     }
     Ok(())
 }

@@ -3,12 +3,13 @@
 use super::VolumeWorker;
 use crate::api::{DiskFormat, Kind, Name, ObjectKey, Preallocation, Quantity};
 use crate::engine::Interrupt;
-use crate::engine::disk_files::{Folder, Told};
+use crate::engine::disk_files::{Folder, Told, has_room};
 use crate::engine::snapshots;
-use crate::engine::volumes::blank::{blank, filling, has_room};
+use crate::engine::volumes::blank::{blank, filling};
 use crate::engine::volumes::content::Content;
-use crate::engine::volumes::daemon_copy::daemon_copy;
+use crate::engine::volumes::copy;
 use crate::error::{Error, Result};
+use crate::host::{Copy, ImagePath, Packing};
 use crate::libvirt::xml::volume::VolumeXml;
 use crate::libvirt::{Filling, Pool, Volume};
 use crate::plan::instance::VolumeRef;
@@ -115,8 +116,8 @@ impl VolumeWorker<'_> {
         Ok(())
     }
 
-    /// Copies through the daemon, which knows holes; but only where it takes the original for what it
-    /// was made as. A guest can write any header on a raw disk.
+    /// Copies by qemu-img, which is told what the original was made as; or through the daemon, but only
+    /// where it takes it for that. A guest can write any header on a raw disk.
     fn copy(
         &self,
         pool: &Pool,
@@ -127,6 +128,14 @@ impl VolumeWorker<'_> {
         let source_pool = self.pool(&original.pool)?;
         source_pool.refresh()?;
         let source = source_pool.volume(&original.name)?;
+        let (from, into) = (
+            copy::readable(self.world, &source, format)?,
+            Folder::open(self.world, &new.volume.pool),
+        );
+        if let (Some(from), Ok(folder)) = (from, into) {
+            let total = copy::allocated_with_base(self.world, &source, format)?;
+            return self.copy_file(&folder, new, &from, format, total);
+        }
         let definition = source.definition()?;
         if definition.format() == Some(format.as_str()) {
             let xml = blank(new, new.format.as_str(), size_of(&definition));
@@ -135,7 +144,7 @@ impl VolumeWorker<'_> {
                 label: "copying",
                 reporter: self.reporter,
             };
-            return daemon_copy(self.world, pool, &xml, &source, &told);
+            return copy::by_daemon(self.world, pool, &xml, &source, &told);
         }
         if (format, new.format) != (DiskFormat::Raw, DiskFormat::Raw) {
             return Err(Error::conflict(format!(
@@ -147,6 +156,33 @@ impl VolumeWorker<'_> {
             .hint("copy it to a volume of format raw"));
         }
         self.copy_bytes(pool, new, &source)
+    }
+
+    fn copy_file(
+        &self,
+        folder: &Folder,
+        new: &NewVolume,
+        from: &ImagePath,
+        format: DiskFormat,
+        total: u64,
+    ) -> Result<Volume> {
+        has_room(&folder.pool, total)?;
+        let copy = Copy {
+            from,
+            from_format: format,
+            to: &folder.fresh(&new.volume.name)?,
+            to_format: new.format,
+            packing: Packing::Plain,
+        };
+        let told = Told {
+            key: &self.key,
+            label: "copying",
+            reporter: self.reporter,
+        };
+        folder.copy(&copy, &told, total)?;
+        folder.settle(&new.volume.name)?;
+        folder.pool.refresh()?;
+        Ok(folder.pool.volume(&new.volume.name)?)
     }
 
     /// Copies byte by byte, looking at none of them.

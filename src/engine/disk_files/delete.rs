@@ -1,0 +1,89 @@
+//! Deleting files of pools, wherever they are.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::cannot;
+use crate::engine::interrupted;
+use crate::error::{Error, Kind, Result};
+use crate::libvirt::{PoolSort, Volume};
+use crate::observe::World;
+use crate::plan::instance::VolumeRef;
+
+/// Returns whether a file of a pool may be there: `false` only where that can be seen.
+///
+/// # Errors
+/// When the connection is broken.
+pub(in crate::engine) fn is_there(world: &World, file: &VolumeRef) -> Result<bool> {
+    let host = world.host()?;
+    let pool = match host.pool(&file.pool) {
+        Err(e) if e.is_not_found() => return Ok(false),
+        other => other?,
+    };
+    if !host.is_local() || pool.sort()? != PoolSort::Files {
+        return Ok(true);
+    }
+    let path = Path::new(&pool.path()?).join(&file.name);
+    let seen = fs::symlink_metadata(path);
+    Ok(!seen.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound))
+}
+
+/// Deletes a file of a pool, wherever it is, whether libvirt knows it or not.
+///
+/// # Errors
+/// What libvirt or the system refuses.
+pub(in crate::engine) fn delete(world: &World, file: &VolumeRef) -> Result<()> {
+    let host = world.host()?;
+    let pool = match host.pool(&file.pool) {
+        Ok(pool) => pool,
+        // With the pool everything in it is gone.
+        Err(e) if e.is_not_found() => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    let known = || -> Result<bool> {
+        match pool.find_volume(&file.name)? {
+            Some(found) => delete_known(&found).map(|()| true),
+            None => Ok(false),
+        }
+    };
+    let deleted = known()?;
+    if host.is_local() && pool.sort()? == PoolSort::Files {
+        let path = Path::new(&pool.path()?).join(&file.name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(cannot("remove", &path, e));
+            }
+            _ => return Ok(()),
+        }
+    }
+    if !deleted {
+        pool.refresh()?;
+        known()?;
+    }
+    Ok(())
+}
+
+/// How long to wait for the daemon to end what it writes.
+const DAEMON_WAIT: Duration = Duration::from_secs(120);
+
+/// The daemon deletes nothing that it is still writing, and cannot be told to stop: it comes to an end.
+fn delete_known(volume: &Volume) -> Result<()> {
+    let deadline = Instant::now() + DAEMON_WAIT;
+    loop {
+        match volume.delete() {
+            Err(e) if e.message().contains("still being allocated") => {
+                let writing = format!("libvirt is still writing {}", volume.name);
+                interrupted().map_err(|signal| signal.caused_by(&writing))?;
+                if Instant::now() >= deadline {
+                    return Err(Error::new(Kind::Busy, writing).hint("kvmctl reconcile"));
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            Err(e) if !e.is_not_found() => return Err(e.into()),
+            _ => return Ok(()),
+        }
+    }
+}
