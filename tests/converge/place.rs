@@ -142,13 +142,6 @@ impl Place {
         command.stdout(pipe()).stderr(pipe()).spawn().unwrap()
     }
 
-    pub(crate) fn spawn_with(&self, var: &str, args: &[&str]) -> std::process::Child {
-        let all = [&[var, env!("CARGO_BIN_EXE_kvmctl")], args].concat();
-        let mut command = self.env.command("env", &all);
-        let pipe = std::process::Stdio::piped;
-        command.stdout(pipe()).stderr(pipe()).spawn().unwrap()
-    }
-
     /// Runs kvmctl under strace, which tampers with its system calls.
     pub(crate) fn tampered(&self, calls: &str, what: &str, args: &[&str]) -> CommandOutput {
         let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{what}"));

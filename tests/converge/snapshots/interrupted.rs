@@ -44,8 +44,8 @@ fn a_copy_that_is_interrupted_leaves_nothing() {
         "--format",
         "qcow2",
     ];
-    let path = format!("PATH={}", std::env::var("PATH").unwrap());
-    for (path, by_daemon) in [(path.as_str(), false), ("PATH=/nowhere", true)] {
+    let path = std::env::var("PATH").unwrap();
+    for (path, by_daemon) in [(path.as_str(), false), ("/nowhere", true)] {
         let (child, pid) = held(place, path, &clone, &large);
         run("kill", &["-INT", &child.id().to_string()]);
         let output = child.wait_with_output().unwrap();
@@ -69,7 +69,7 @@ fn held(
     volume: &str,
 ) -> (std::process::Child, String) {
     for _ in 0..5 {
-        let mut child = place.spawn_with(path, args);
+        let mut child = place.spawn_with(&[("PATH", path)], args);
         while child.try_wait().unwrap().is_none() {
             let pattern = format!("^[^ ]*qemu-img convert .*{volume}");
             let pid = run("pgrep", &["-f", &pattern]).trim().to_owned();
