@@ -50,8 +50,8 @@ pub(super) fn bring_into_force(
         home.sweep(sites)?;
         return Ok(Did::Nothing);
     }
-    check_ports(running, sites)?;
-    make_way(home, &binary, running, &wanted)?;
+    let fresh = check_ports(running, sites)?;
+    make_way(home, &binary, running, &wanted, &fresh)?;
     put(home, &binary, &wanted)
 }
 
@@ -123,12 +123,25 @@ fn is_in_force(home: &Home, running: &Processes, wanted: &Wanted<'_>) -> bool {
         && missing(master, wanted).is_none()
 }
 
-/// Refuses ports that anybody but our nginx has.
-pub(super) fn check_ports(running: &Processes, sites: &[&Site]) -> Result<(), NginxError> {
-    let ours: BTreeSet<u64> = running.all().flat_map(sockets::inodes).collect();
+/// Refuses ports that anybody but our nginx has; returns the sockets that it does not have yet.
+pub(super) fn check_ports(
+    running: &Processes,
+    sites: &[&Site],
+) -> Result<Vec<(Protocol, SocketAddr)>, NginxError> {
     let now = sockets::Listening::now();
+    // A process has some files for each balancer. What one needs is mostly what the master has.
+    let of_master = now.with(&running.master.map(sockets::inodes).unwrap_or_default());
+    let fresh: Vec<(Protocol, SocketAddr)> = sites
+        .iter()
+        .flat_map(|s| s.sockets())
+        .filter(|socket| !of_master.contains(socket))
+        .collect();
+    if fresh.is_empty() {
+        return Ok(fresh);
+    }
+    let ours: BTreeSet<u64> = running.all().flat_map(sockets::inodes).collect();
     let held = now.with(&ours);
-    for (protocol, at) in sites.iter().flat_map(|s| s.sockets()) {
+    for (protocol, at) in fresh.iter().copied() {
         if held.contains(&(protocol, at)) {
             continue;
         }
@@ -151,7 +164,7 @@ pub(super) fn check_ports(running: &Processes, sites: &[&Site]) -> Result<(), Ng
         };
         return Err(error);
     }
-    Ok(())
+    Ok(fresh)
 }
 
 const fn taken(protocol: Protocol, at: SocketAddr, program: Option<String>) -> NginxError {
@@ -170,8 +183,9 @@ fn make_way(
     binary: &Binary,
     running: &Processes,
     new: &Wanted<'_>,
+    fresh: &[(Protocol, SocketAddr)],
 ) -> Result<(), NginxError> {
-    let Some(master) = running.master else {
+    let Some(master) = running.master.filter(|_| !fresh.is_empty()) else {
         return Ok(());
     };
     let held = sockets::listening(master);
@@ -182,7 +196,7 @@ fn make_way(
             p == protocol && bound != at && overlap && !kept
         })
     };
-    let ports: BTreeSet<_> = new.sockets.iter().filter(|s| in_the_way(s)).collect();
+    let ports: BTreeSet<_> = fresh.iter().filter(|s| in_the_way(s)).collect();
     let ports: BTreeSet<_> = ports.iter().map(|(p, at)| (*p, at.port())).collect();
     if ports.is_empty() {
         return Ok(());
@@ -283,11 +297,12 @@ pub(super) const fn not_in_force(why: String) -> NginxError {
 /// Returns a socket that clients would not reach.
 fn missing(master: i32, wanted: &Wanted<'_>) -> Option<(Protocol, SocketAddr)> {
     let listening = sockets::listening(master);
+    let mut others = wanted.sockets.difference(&listening);
     let reached = |(protocol, at): &&(Protocol, SocketAddr)| {
         let mut all = listening.iter();
         all.any(|(p, bound)| p == protocol && sockets::covers(*bound, *at))
     };
-    wanted.sockets.iter().find(|s| !reached(s)).copied()
+    others.find(|s| !reached(s)).copied()
 }
 
 fn log_length(home: &Home) -> u64 {

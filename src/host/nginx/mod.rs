@@ -130,7 +130,7 @@ impl Nginx {
         if site.is_stream() {
             binary.stream()?;
         }
-        change::check_ports(&self.processes()?, &[&site])
+        change::check_ports(&self.processes()?, &[&site]).map(drop)
     }
 
     /// Puts balancers into force, and takes others out; the rest stays as it is. Nothing is done
