@@ -205,6 +205,11 @@ impl Memory {
 
     /// Leads all balancers to where their instances are by now; what cannot be mended is told once.
     fn mend(&mut self, world: &World, ears: &Ears<'_>) -> Result<()> {
+        // Logs that nobody asks for grow all the same, and would take long to count once somebody asks.
+        let nginx = world.nginx()?;
+        if nginx.are_logs_long() {
+            nginx.rotate()?;
+        }
         let findings = mend(world, ears.reporter)?;
         let mut unmended = BTreeSet::new();
         for finding in findings {

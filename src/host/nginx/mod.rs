@@ -239,11 +239,16 @@ impl Nginx {
     /// What the file system says.
     pub fn counters(&self) -> Result<BTreeMap<Uid, BalancerCounters>, NginxError> {
         let found = counters::read(&self.home)?;
-        if counters::are_long(&self.home) {
+        if self.are_logs_long() {
             // Whoever may only look cannot, and counts all the same.
             let _ = self.rotate();
         }
         Ok(found)
+    }
+
+    /// Returns whether a log that is counted has grown so long that [`Self::rotate`] has something to do.
+    pub fn are_logs_long(&self) -> bool {
+        counters::are_long(&self.home)
     }
 
     /// Lets the logs that are counted not grow for ever: what was counted is kept as numbers.
