@@ -84,6 +84,7 @@ fn options(ctx: &Ctx, args: &DeleteArgs) -> Result<DeleteOptions> {
         wait: args.wait,
         timeout: args.timeout.map(Span::duration),
         ignore_not_found: args.ignore_not_found,
+        ..DeleteOptions::default()
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{Accelerator, ObjectKey};
+use crate::api::{Accelerator, Kind, ObjectKey};
 use crate::plan::Outcome;
 
 /// How many objects are worked on at once.
@@ -76,6 +76,16 @@ pub struct DeleteOptions {
     pub timeout: Option<Duration>,
     /// An object that does not exist is no error.
     pub ignore_not_found: bool,
+    /// What a dry run has deleted before, and is there all the same.
+    pub gone: Vec<ObjectKey>,
+}
+
+impl DeleteOptions {
+    /// Returns whether an instance is one that a dry run has deleted before.
+    pub(in crate::engine) fn has_deleted(&self, instance: &str) -> bool {
+        let mut gone = self.gone.iter().filter(|key| key.kind == Kind::Instance);
+        gone.any(|key| key.name.as_str() == instance)
+    }
 }
 
 impl Default for DeleteOptions {
@@ -86,6 +96,7 @@ impl Default for DeleteOptions {
             wait: true,
             timeout: None,
             ignore_not_found: false,
+            gone: Vec::new(),
         }
     }
 }

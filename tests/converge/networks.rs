@@ -114,6 +114,12 @@ fn a_network_goes_with_the_instances_that_use_it_only_where_that_is_said() {
     let asked = place.run(&["net", "delete", &net, "--cascade"]);
     assert_ne!(asked.status, 0, "{asked}");
     asked.says(&format!("This also deletes, with their disks: {user}"));
+    // Tried only, the instances are there still.
+    let told = format!("network \"{net}\" deleted (dry run)");
+    place
+        .run(&["net", "delete", &net, "--cascade", "--dry-run=client"])
+        .ok()
+        .prints(&told);
     assert_eq!(place.domains().len(), 2);
     place
         .run(&["net", "delete", &net, "--cascade", "--yes"])

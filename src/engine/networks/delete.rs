@@ -128,7 +128,7 @@ pub(super) fn delete_begun(
 ) -> Result<Applied> {
     let found = by_uid(world, intent.uid)?;
     if let Some(found) = &found {
-        refuse_used(world, key, &found.seen.live)?;
+        refuse_used(world, key, &found.seen.live, options)?;
     }
     let active = found.as_ref().is_some_and(|f| f.seen.active);
     let plan = plan::delete(key.clone(), found.is_some(), active);
@@ -142,8 +142,14 @@ pub(super) fn delete_begun(
     Ok(applied)
 }
 
-fn refuse_used(world: &World, key: &ObjectKey, network: &NetworkXml) -> Result<()> {
-    let users = users_of(world, network)?;
+fn refuse_used(
+    world: &World,
+    key: &ObjectKey,
+    network: &NetworkXml,
+    options: &DeleteOptions,
+) -> Result<()> {
+    let mut users = users_of(world, network)?;
+    users.retain(|user| !(user.managed && options.has_deleted(&user.name)));
     if users.is_empty() {
         return Ok(());
     }

@@ -32,6 +32,13 @@ pub fn delete(
     let touched = kinds.iter().any(|kind| super::touches_networks(*kind));
     for kind in kinds.into_iter().rev() {
         let level: Vec<ObjectKey> = keys.iter().filter(|k| k.kind == kind).cloned().collect();
+        let options = &DeleteOptions {
+            gone: match options.dry_run {
+                DryRun::None => Vec::new(),
+                _ => owned::lock(&gone).clone(),
+            },
+            ..options.clone()
+        };
         let told = |key: &ObjectKey, applied: Result<Applied>| {
             reporter.finished(key);
             match applied {

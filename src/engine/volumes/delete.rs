@@ -26,7 +26,7 @@ pub(crate) fn delete(
 ) -> Result<Applied> {
     if options.dry_run != DryRun::None {
         let record = found(world, key)?;
-        refuse_used(world, key, &record)?;
+        refuse_used_but(world, key, &record, &|name| options.has_deleted(name))?;
         let stay = super::super::snapshots::that_stay(world, key)?;
         return Ok(told(&plan(world, key, &record)?, stay));
     }
@@ -121,6 +121,16 @@ fn of_intent(intent: &Intent) -> Option<VolumeRecord> {
 /// What a domain has, and what another volume stands on, stays. Snapshots that need it belong here
 /// too.
 pub(super) fn refuse_used(world: &World, key: &ObjectKey, record: &VolumeRecord) -> Result<()> {
+    refuse_used_but(world, key, record, &|_| false)
+}
+
+/// As [`refuse_used`], where instances do not count that are `gone`.
+fn refuse_used_but(
+    world: &World,
+    key: &ObjectKey,
+    record: &VolumeRecord,
+    gone: &dyn Fn(&str) -> bool,
+) -> Result<()> {
     let pool = match world.host()?.pool(&record.file.pool) {
         Ok(pool) if pool.is_active()? => pool,
         Ok(_) => {
@@ -134,7 +144,8 @@ pub(super) fn refuse_used(world: &World, key: &ObjectKey, record: &VolumeRecord)
         Err(e) if e.is_not_found() => return Ok(()),
         Err(e) => return Err(e.into()),
     };
-    let wanted = wanted_by(world.store_for_reading()?, record)?;
+    let mut wanted = wanted_by(world.store_for_reading()?, record)?;
+    wanted.retain(|instance| !gone(instance.as_str()));
     if !wanted.is_empty() {
         let hints = wanted
             .iter()
@@ -147,7 +158,10 @@ pub(super) fn refuse_used(world: &World, key: &ObjectKey, record: &VolumeRecord)
     };
     let path = volume.path()?;
     let uses = world.disk_uses()?;
-    let users: Vec<_> = uses.iter().filter(|u| u.path == path).collect();
+    let users: Vec<_> = uses
+        .iter()
+        .filter(|u| u.path == path && !gone(&u.at.domain))
+        .collect();
     if let Some(first) = users.first() {
         let names: Vec<String> = users
             .iter()

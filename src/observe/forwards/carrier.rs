@@ -10,7 +10,8 @@ use crate::observe::World;
 pub enum Carrier {
     /// Rules in this host's firewall.
     Firewall(Firewall),
-    /// The emulator or passt itself: the daemon is a user's own.
+    /// The emulator itself: the daemon is a user's own. passt could, but its ports are fixed when the
+    /// guest starts, and that of Debian 12 keeps a core busy as long as it runs.
     UserSpace,
     /// Nothing: why.
     Nothing(String),
