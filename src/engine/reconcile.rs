@@ -9,6 +9,7 @@ use super::options::{ApplyMode, ApplyOptions, DeleteOptions, DryRun};
 use super::{balancers, forwards, instances, networks, replug, reservations, snapshots, volumes};
 use crate::api::{API_VERSION, Instance, Kind, Name, ObjectKey, ObjectMeta, Reporter, Uid};
 use crate::error::{Error, Result};
+use crate::libvirt::DomainBrief;
 use crate::observe::World;
 use crate::store::{InstanceRecord, Intent, IntentOp, STORE_WAIT, SlotTable};
 
@@ -46,9 +47,10 @@ pub fn check(world: &World) -> Result<Vec<Finding>> {
             action: "kvmctl reconcile finishes it".to_owned(),
         })
         .collect();
-    findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
+    let briefs = world.host()?.domain_briefs()?;
+    findings.extend(orphans(world, &briefs)?.iter().map(orphan));
     findings.extend(replug::check(world)?);
-    findings.extend(reservations::check(world)?);
+    findings.extend(reservations::check(world, &briefs)?);
     findings.extend(forwards::check(world)?);
     findings.extend(balancers::check(world)?);
     Ok(findings)
@@ -74,21 +76,22 @@ pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
             action: finished.unwrap_or_else(|error| error.to_string()),
         });
     }
-    findings.extend(orphans(world)?.into_iter().map(|record| orphan(&record)));
-    findings.extend(free_slots(world)?);
+    let briefs = world.host()?.domain_briefs()?;
+    findings.extend(orphans(world, &briefs)?.iter().map(orphan));
+    findings.extend(free_slots(world, &briefs)?);
     findings.extend(replug::mend(world)?);
-    findings.extend(reservations::mend(world)?);
+    findings.extend(reservations::mend(world, &briefs)?);
     findings.extend(forwards::mend(world, reporter)?);
     findings.extend(balancers::mend(world, reporter)?);
     Ok(findings)
 }
 
-/// Gives back the addresses whose instance is nowhere any more.
-fn free_slots(world: &World) -> Result<Vec<Finding>> {
+/// Gives back the addresses whose instance is nowhere any more. One that was made since the domains
+/// were listed has a record or an intent.
+fn free_slots(world: &World, briefs: &[DomainBrief]) -> Result<Vec<Finding>> {
     let store = world.store()?;
     let lock = store.lock(STORE_WAIT)?;
-    let briefs = world.host()?.domain_briefs()?;
-    let mut living: BTreeSet<Uid> = briefs.into_iter().map(|b| b.uid).collect();
+    let mut living: BTreeSet<Uid> = briefs.iter().map(|b| b.uid).collect();
     living.extend(store.all::<InstanceRecord>()?.into_iter().map(|r| r.uid));
     living.extend(store.all::<Intent>()?.into_iter().map(|i| i.uid));
     let mut findings = Vec::new();
@@ -188,8 +191,7 @@ fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<Str
 
 /// Records whose domain was undefined by somebody else; their disks may hold data, so they are told
 /// and not touched.
-fn orphans(world: &World) -> Result<Vec<InstanceRecord>> {
-    let briefs = world.host()?.domain_briefs()?;
+fn orphans(world: &World, briefs: &[DomainBrief]) -> Result<Vec<InstanceRecord>> {
     let pending: Vec<_> = world.intents()?.into_keys().collect();
     let records: Vec<InstanceRecord> = world.store_for_reading()?.all()?;
     let alive = |uid| briefs.iter().any(|b| b.uid == uid) || pending.contains(&uid);

@@ -8,7 +8,7 @@ use super::reconcile::Finding;
 use crate::api::{Name, Uid};
 use crate::error::Result;
 use crate::libvirt::xml::network::NetworkXml;
-use crate::libvirt::{LibvirtError, Network};
+use crate::libvirt::{DomainBrief, LibvirtError, Network};
 use crate::observe::{NetworkFacts, World};
 use crate::store::{InstanceRecord, Intent, NicRecord};
 
@@ -42,8 +42,8 @@ impl What {
 ///
 /// # Errors
 /// What libvirt or the store refuses.
-pub(super) fn check(world: &World) -> Result<Vec<Finding>> {
-    let lost = lost(world)?;
+pub(super) fn check(world: &World, domains: &[DomainBrief]) -> Result<Vec<Finding>> {
+    let lost = lost(world, domains)?;
     let told = |l: &Lost| finding(l, Ok(l.what.words().0.to_owned()), false);
     Ok(lost.iter().map(told).collect())
 }
@@ -52,13 +52,13 @@ pub(super) fn check(world: &World) -> Result<Vec<Finding>> {
 ///
 /// # Errors
 /// What libvirt or the store refuses; what goes wrong with one of them is in its finding.
-pub(super) fn mend(world: &World) -> Result<Vec<Finding>> {
+pub(super) fn mend(world: &World, domains: &[DomainBrief]) -> Result<Vec<Finding>> {
     let mend = |lost: &Lost| {
         let done = put_right(lost).map(|()| lost.what.words().1.to_owned());
         let mended = done.is_ok();
         finding(lost, done.map_err(|e| e.to_string()), mended)
     };
-    Ok(lost(world)?.iter().map(mend).collect())
+    Ok(lost(world, domains)?.iter().map(mend).collect())
 }
 
 fn finding(lost: &Lost, action: Result<String, String>, mended: bool) -> Finding {
@@ -97,17 +97,16 @@ fn put_right(lost: &Lost) -> Result<(), LibvirtError> {
     }
 }
 
-fn lost(world: &World) -> Result<Vec<Lost>> {
+fn lost(world: &World, domains: &[DomainBrief]) -> Result<Vec<Lost>> {
     let store = world.store_for_reading()?;
     let pending: Vec<Uid> = store.all::<Intent>()?.iter().map(|i| i.uid).collect();
-    let briefs = world.host()?.domain_briefs()?;
     let mut networks = BTreeMap::new();
     let mut lost = Vec::new();
     for record in store.all::<InstanceRecord>()? {
         if pending.contains(&record.uid) {
             continue;
         }
-        let domain = briefs.iter().find(|brief| brief.uid == record.uid);
+        let domain = domains.iter().find(|domain| domain.uid == record.uid);
         for nic in &record.nics {
             let (Some(ip), Some(uid)) = (nic.ip, nic.network_uid) else {
                 continue;
