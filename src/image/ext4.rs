@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Kind};
-use crate::host::{HostError, Tool, find_in_sbin};
+use crate::host::{HostError, Output, Tool, find_in_sbin};
 
 use super::tar::{Node, NodeKind, Tree};
 
@@ -109,21 +109,18 @@ impl Ext4 {
         let form = ["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-N"];
         let mut args: Vec<&str> = form.to_vec();
         args.extend([&inodes, "-E", "root_owner=0:0", "--", IMAGE]);
-        self.mke2fs.run(&args, b"", Some(dir))?;
+        run(&self.mke2fs, &args, dir, stop, &mut |_| {})?;
         let commands = commands(dir, tree)?;
         let total = commands.len() as u64;
         for (n, batch) in commands.chunks(BATCH).enumerate() {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Ext4Error::Interrupted);
-            }
-            self.fill(dir, batch)?;
+            self.fill(dir, batch, stop)?;
             progress(((n + 1) * BATCH) as u64, total);
         }
-        self.check(dir)?;
+        self.check(dir, stop)?;
         Ok(image)
     }
 
-    fn fill(&self, dir: &Path, commands: &[Vec<u8>]) -> Result<(), Ext4Error> {
+    fn fill(&self, dir: &Path, commands: &[Vec<u8>], stop: &AtomicBool) -> Result<(), Ext4Error> {
         let script = dir.join("script");
         let mut text = Vec::new();
         for command in commands {
@@ -132,7 +129,7 @@ impl Ext4 {
         }
         std::fs::write(&script, text)?;
         let args = ["-w", "-f", "script", "--", IMAGE];
-        let output = self.debugfs.run(&args, b"", Some(dir))?;
+        let output = run(&self.debugfs, &args, dir, stop, &mut |_| {})?;
         // It ends well whatever became of its commands.
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let complaint = said
@@ -144,16 +141,33 @@ impl Ext4 {
         }
     }
 
-    fn check(&self, dir: &Path) -> Result<(), Ext4Error> {
-        let (status, output) = self.e2fsck.run_any(&["-fn", "--", IMAGE], b"", Some(dir))?;
-        if status.success() {
-            return Ok(());
+    fn check(&self, dir: &Path, stop: &AtomicBool) -> Result<(), Ext4Error> {
+        let mut said = Vec::new();
+        let mut hear = |piece: &[u8]| said.extend_from_slice(piece);
+        match run(&self.e2fsck, &["-fn", "--", IMAGE], dir, stop, &mut hear) {
+            Err(Ext4Error::Host(HostError::Failed { .. })) => {}
+            other => return other.map(drop),
         }
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&said).into_owned();
         let line = said.lines().find(|line| line.contains("? no"));
         Err(Ext4Error::Unsound(
             line.unwrap_or("e2fsck refuses it").to_owned(),
         ))
+    }
+}
+
+/// Runs a tool in the directory of what it works on; a signal ends it.
+fn run(
+    tool: &Tool,
+    args: &[&str],
+    dir: &Path,
+    stop: &AtomicBool,
+    hear: &mut dyn FnMut(&[u8]),
+) -> Result<Output, Ext4Error> {
+    let output = tool.run_watched(args, dir, stop, hear);
+    match stop.load(Ordering::Relaxed) {
+        true => Err(Ext4Error::Interrupted),
+        false => Ok(output?),
     }
 }
 

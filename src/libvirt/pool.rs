@@ -109,6 +109,14 @@ impl Host {
     }
 }
 
+fn sort_of(kind: String) -> PoolSort {
+    match kind.as_str() {
+        "dir" | "fs" | "netfs" => PoolSort::Files,
+        "logical" => PoolSort::Logical,
+        _ => PoolSort::Other(kind),
+    }
+}
+
 impl Pool {
     fn ask<T>(
         &self,
@@ -228,12 +236,17 @@ impl Pool {
     /// # Errors
     /// When it is gone.
     pub fn sort(&self) -> Result<PoolSort, LibvirtError> {
-        let kind = self.definition()?.kind;
-        Ok(match kind.as_str() {
-            "dir" | "fs" | "netfs" => PoolSort::Files,
-            "logical" => PoolSort::Logical,
-            _ => PoolSort::Other(kind),
-        })
+        Ok(sort_of(self.definition()?.kind))
+    }
+
+    /// Returns its directory, where its volumes are files.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn folder(&self) -> Result<Option<String>, LibvirtError> {
+        let definition = self.definition()?;
+        let path = definition.path().map(str::to_owned);
+        Ok(path.filter(|_| sort_of(definition.kind) == PoolSort::Files))
     }
 
     /// Returns its directory.

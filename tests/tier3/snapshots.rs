@@ -54,7 +54,12 @@ fn a_raw_volume_stays_raw_whatever_is_in_it() {
     let env = guest_env();
     let _things = things(
         &env,
-        &["snapshot/sn-raw", "volume/sn-raw", "volume/sn-raw-2"],
+        &[
+            "snapshot/sn-raw",
+            "volume/sn-raw",
+            "volume/sn-raw-2",
+            "volume/sn-raw-3",
+        ],
     );
     let path = volume(&env, "sn-raw", "4Mi", "raw");
     let evil = env.path("evil.qcow2").display().to_string();
@@ -95,7 +100,13 @@ fn a_raw_volume_stays_raw_whatever_is_in_it() {
     let out = env.path("out.raw").display().to_string();
     env.kvmctl(["snapshots", "export", "sn-raw", &out, "--format", "raw"])
         .ok();
-    assert_eq!(std::fs::read(out).unwrap(), bytes);
+    assert_eq!(std::fs::read(&out).unwrap(), bytes);
+    // Nor is the header followed where a copy gets another format.
+    let copy = ["volumes", "create", "sn-raw-3", "--from-volume", "sn-raw"];
+    traced(&[&copy[..], &["--format", "qcow2"]].concat());
+    let export = ["volumes", "export", "sn-raw-3", &out, "--overwrite"];
+    traced(&[&export[..], &["--format", "raw"]].concat());
+    assert_eq!(std::fs::read(&out).unwrap(), bytes);
 }
 
 /// What is not the very file that was stored is not restored, and the volume stays as it is.

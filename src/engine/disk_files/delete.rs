@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::cannot;
 use crate::engine::interrupted;
 use crate::error::{Error, Kind, Result};
-use crate::libvirt::{PoolSort, Volume};
+use crate::libvirt::Volume;
 use crate::observe::World;
 use crate::plan::instance::VolumeRef;
 
@@ -22,11 +22,10 @@ pub(in crate::engine) fn is_there(world: &World, file: &VolumeRef) -> Result<boo
         Err(e) if e.is_not_found() => return Ok(false),
         other => other?,
     };
-    if !host.is_local() || pool.sort()? != PoolSort::Files {
+    let Some(folder) = pool.folder()?.filter(|_| host.is_local()) else {
         return Ok(true);
-    }
-    let path = Path::new(&pool.path()?).join(&file.name);
-    let seen = fs::symlink_metadata(path);
+    };
+    let seen = fs::symlink_metadata(Path::new(&folder).join(&file.name));
     Ok(!seen.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound))
 }
 
@@ -49,8 +48,8 @@ pub(in crate::engine) fn delete(world: &World, file: &VolumeRef) -> Result<()> {
         }
     };
     let deleted = known()?;
-    if host.is_local() && pool.sort()? == PoolSort::Files {
-        let path = Path::new(&pool.path()?).join(&file.name);
+    if let Some(folder) = pool.folder()?.filter(|_| host.is_local()) {
+        let path = Path::new(&folder).join(&file.name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

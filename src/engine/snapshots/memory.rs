@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::running::{Taken, forget_checkpoint};
-use crate::api::{Consistency, ObjectKey, Reporter, Timestamp, Uid};
+use crate::api::{Consistency, Name, ObjectKey, Reporter, Timestamp, Uid};
 use crate::error::{Error, Kind, Result};
 use crate::libvirt::Domain;
 use crate::libvirt::xml::disk::DiskXml;
@@ -205,6 +205,33 @@ pub(in crate::engine) fn within(world: &World, domain: Uid) -> Result<Vec<String
         .filter(in_it)
         .map(|r| format!("snapshot/{}", r.name))
         .collect())
+}
+
+/// Returns the snapshots with memory that are kept in a disk, also in one that was detached since.
+///
+/// # Errors
+/// What libvirt or the store refuses.
+pub(in crate::engine) fn kept_in(world: &World, path: &str) -> Result<Vec<Name>> {
+    let all: Vec<SnapshotRecord> = world.store_for_reading()?.all()?;
+    let mut kept = Vec::new();
+    for record in all {
+        let Some(uid) = record.domain.filter(|_| record.spec.memory == Some(true)) else {
+            continue;
+        };
+        let domain = match world.host()?.domain_by_uid(uid) {
+            Err(e) if e.is_not_found() => continue,
+            other => other?,
+        };
+        let then = domain.as_of(&record.name_in_libvirt())?;
+        let written = then.iter().flat_map(|xml| &xml.devices.disks);
+        if written
+            .filter(|d| is_written(d))
+            .any(|d| d.path() == Some(path))
+        {
+            kept.push(record.name);
+        }
+    }
+    Ok(kept)
 }
 
 /// QEMU ends a guest that goes back while changes of its disks are noted: what is noted would be wrong.

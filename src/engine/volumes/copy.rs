@@ -17,7 +17,7 @@ use crate::engine::interrupted;
 use crate::error::{Error, Result};
 use crate::host::{ImagePath, QemuImg};
 use crate::libvirt::xml::volume::VolumeXml;
-use crate::libvirt::{Pool, PoolSort, Volume};
+use crate::libvirt::{Pool, Volume};
 use crate::observe::World;
 use crate::plan::instance::VolumeRef;
 use crate::store::VolumeRecord;
@@ -81,10 +81,9 @@ pub(super) fn by_daemon(
     told: &Told<'_>,
 ) -> Result<Volume> {
     told.reporter.phase(told.key, told.label);
-    let seen = match world.host()?.is_local() && pool.sort()? == PoolSort::Files {
-        true => Some(PathBuf::from(pool.path()?).join(&new.name)),
-        false => None,
-    };
+    let local = world.host()?.is_local();
+    let folder = pool.folder()?.filter(|_| local);
+    let seen = folder.map(|folder| PathBuf::from(folder).join(&new.name));
     let total = allocated_with_base(world, original, DiskFormat::Qcow2)?;
     let (telling, ended) = mpsc::channel();
     let (pool, new, original) = (pool.clone(), new.clone(), original.clone());

@@ -3,6 +3,7 @@
 use super::super::disk_files;
 use super::super::executor::execute;
 use super::super::options::{Applied, DeleteOptions, DryRun};
+use super::super::snapshots::memory;
 use super::apply::told;
 use super::worker::VolumeWorker;
 use super::{OBJECT_WAIT, in_use, intent_of, note, record_of, sidecar_ref, volume_ref};
@@ -118,8 +119,7 @@ fn of_intent(intent: &Intent) -> Option<VolumeRecord> {
     })
 }
 
-/// What a domain has, and what another volume stands on, stays. Snapshots that need it belong here
-/// too.
+/// What a domain has, what another volume stands on, and what holds the state of a snapshot stays.
 pub(super) fn refuse_used(world: &World, key: &ObjectKey, record: &VolumeRecord) -> Result<()> {
     refuse_used_but(world, key, record, &|_| false)
 }
@@ -172,7 +172,16 @@ fn refuse_used_but(
             in_use(key, &names).hint(format!("virsh detach-disk {domain} {target} --config"))
         );
     }
-    refuse_base(world, key, &path)
+    refuse_base(world, key, &path)?;
+    let kept = memory::kept_in(world, &path)?;
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let keepers: Vec<String> = kept.iter().map(|name| format!("snapshot/{name}")).collect();
+    let hints = kept
+        .iter()
+        .map(|name| format!("kvmctl snapshots delete {name}"));
+    Err(hints.fold(in_use(key, &keepers), Error::hint))
 }
 
 /// Names of the instances that ask for a volume.

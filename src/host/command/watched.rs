@@ -19,7 +19,7 @@ use super::{HostError, Output, Tool, drain, rest};
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Tool {
-    /// Runs it and waits for success; what it prints is told piece by piece, and `stop` ends it. It ends
+    /// Runs it in a directory and waits for success; what it prints is told piece by piece, and `stop` ends it. It ends
     /// also when we are killed, where the host has `setpriv`.
     ///
     /// # Errors
@@ -27,6 +27,7 @@ impl Tool {
     pub fn run_watched<S: AsRef<OsStr>>(
         &self,
         args: &[S],
+        dir: &Path,
         stop: &AtomicBool,
         hear: &mut dyn FnMut(&[u8]),
     ) -> Result<Output, HostError> {
@@ -41,7 +42,7 @@ impl Tool {
             reason = "this is a part of the one process runner"
         )]
         let mut command = Command::new(&program);
-        command.args(&args).env("LC_ALL", "C").current_dir("/");
+        command.args(&args).env("LC_ALL", "C").current_dir(dir);
         // What the tool started goes with it: it would hold the pipe open, and us with it.
         command.process_group(0);
         command
@@ -126,7 +127,7 @@ mod tests {
         let (stop, mut heard) = (AtomicBool::new(false), Vec::new());
         let begun = Instant::now();
         let script = ["-c", "sleep 30 & echo one; wait"];
-        let result = sh.run_watched(&script, &stop, &mut |piece| {
+        let result = sh.run_watched(&script, Path::new("/"), &stop, &mut |piece| {
             heard.extend_from_slice(piece);
             stop.store(true, Ordering::Relaxed);
         });
@@ -139,7 +140,12 @@ mod tests {
     fn failure_keeps_what_the_tool_said() {
         let sh = Tool::find(&["sh"], "dash").unwrap();
         let script = ["-c", "echo oh no >&2; exit 3"];
-        let error = sh.run_watched(&script, &AtomicBool::new(false), &mut |_| {});
+        let error = sh.run_watched(
+            &script,
+            Path::new("/"),
+            &AtomicBool::new(false),
+            &mut |_| {},
+        );
         let error = error.unwrap_err().to_string();
         assert_eq!(error, "sh failed (exit status: 3): oh no");
     }

@@ -1,5 +1,6 @@
 //! Copying an image to another one, with its progress.
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ impl QemuImg {
                 line.clear();
             }
         };
-        tool.run_watched(&copy.arguments(), stop, &mut hear)
+        tool.run_watched(&copy.arguments(), Path::new("/"), stop, &mut hear)
             .map(drop)
     }
 }
