@@ -247,7 +247,10 @@ impl Reading {
             let problem = Problem {
                 spot: Spot::Key,
                 message: format!("unknown field \"{path}\""),
-                help: near.map(|near| format!("did you mean \"{near}\"?")),
+                help: match near {
+                    Some(near) => Some(format!("did you mean \"{near}\"?")),
+                    None => fields_here(field.known),
+                },
                 path,
             };
             let place = locate(&self.document, &field.path, Spot::Key);
@@ -309,6 +312,12 @@ impl Known {
         };
         self.skip.contains(&parent.key(field)) || self.unknown.iter().any(misspelled)
     }
+}
+
+/// Lists the fields of a place that has few of them.
+fn fields_here(known: &[&str]) -> Option<String> {
+    let few = (1..=6).contains(&known.len());
+    few.then(|| format!("the fields here are {}", known.join(", ")))
 }
 
 #[cfg(test)]

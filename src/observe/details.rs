@@ -23,7 +23,7 @@ impl World {
             (Object::Instance(_), _) => described.instance = self.instance_details(key)?,
             (Object::Image(image), _) => {
                 let status = image.status.clone().unwrap_or_default();
-                described.location = status.volume;
+                described.location = self.path_of_image(key)?;
                 described.used_by = status
                     .used_by
                     .iter()
@@ -43,6 +43,21 @@ impl World {
             _ => {}
         }
         Ok(described)
+    }
+
+    /// Returns where the file of an image lies; nothing where its pool is not up.
+    fn path_of_image(&self, key: &ObjectKey) -> Result<Option<String>> {
+        let Some(stored) = self.stored_image(key.name.as_str())? else {
+            return Ok(None);
+        };
+        let pool = match self.host()?.pool(&stored.pool) {
+            Ok(pool) if pool.is_active()? => pool,
+            Ok(_) => return Ok(None),
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let volume = pool.find_volume(stored.image.volume().as_str())?;
+        Ok(volume.map(|v| v.path()).transpose()?)
     }
 
     /// Returns the snapshots that were taken of an object.
