@@ -80,17 +80,24 @@ pub fn run_all<T: Sync>(
     }
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, Result<()>)>> = Mutex::new(Vec::with_capacity(items.len()));
+    let one = || {
+        while let Some((at, item)) = take(&next, items) {
+            let result = work(item);
+            results
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .push((at, result));
+        }
+    };
     thread::scope(|scope| {
-        for _ in 0..width.min(items.len()) {
-            scope.spawn(|| {
-                while let Some((at, item)) = take(&next, items) {
-                    let result = work(item);
-                    results
-                        .lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .push((at, result));
-                }
-            });
+        let width = width.min(items.len());
+        let threads: Vec<_> = (0..width).map(|_| scope.spawn(one)).collect();
+        // The end of a scope waits for the closures only: a thread that frees what libvirt keeps for it
+        // would meet the end of the process.
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     });
     let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
