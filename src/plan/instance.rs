@@ -264,13 +264,8 @@ impl Step {
             Self::Undefine => "undefine the domain".to_owned(),
             Self::DeleteVolume(v) => format!("delete volume {}", v.name),
             Self::Unreserve(r) => format!("free {} in network {}", r.ip, r.network),
-            Self::AddName(r) => format!("name {} {} in network {}", r.ip, r.host, r.network),
-            Self::RemoveName(r) => {
-                format!(
-                    "remove the name {} of {} in network {}",
-                    r.host, r.ip, r.network
-                )
-            }
+            Self::AddName(r) => format!("let network {} know {} as {}", r.network, r.ip, r.host),
+            Self::RemoveName(r) => format!("let network {} forget {}", r.network, r.host),
             Self::ReleaseLease(r) => format!("release the lease of {}", r.ip),
             Self::CreateLog(v) => format!("create serial log {}", v.name),
             Self::Forward(ports) => forwards_line(ports),
