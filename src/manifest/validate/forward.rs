@@ -65,3 +65,42 @@ pub(super) fn mapping(
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What a rule is made of has a type, field by field; a network's name is only looked up.
+    #[test]
+    fn hostile_texts_are_nothing_that_a_rule_is_made_of() {
+        let good = json!({
+            "instance": "web", "network": "blue", "address": "127.0.0.1", "hostPort": 8080,
+            "guestPort": 80, "count": 1, "protocol": "tcp", "localhost": true,
+            "allowPrivilegedPorts": false,
+        });
+        assert!(serde_json::from_value::<PortForwardSpec>(good.clone()).is_ok());
+        let fields = good.as_object().unwrap().keys();
+        for field in fields.filter(|field| *field != "network") {
+            for text in [
+                "",
+                "80\n-A INPUT -j ACCEPT",
+                "8080 -j ACCEPT",
+                "tcp; flush ruleset",
+                "127.0.0.1/0",
+                "127.0.0.1\n",
+                "web\" accept",
+                "$(id)",
+                "-I",
+            ] {
+                let mut spec = good.clone();
+                spec[field] = text.into();
+                let read = serde_json::from_value::<PortForwardSpec>(spec);
+                assert!(read.is_err(), "{field}: {text:?}");
+                let listed = format!("8080:80{text}").parse::<PortMapping>();
+                assert!(listed.is_err() || text.is_empty(), "{text:?}");
+            }
+        }
+    }
+}
