@@ -121,6 +121,18 @@ impl Domain {
         })
     }
 
+    /// Makes libvirt forget a snapshot; what is kept in the disks stays.
+    ///
+    /// # Errors
+    /// What the driver refuses.
+    pub fn forget_snapshot(&self, name: &str) -> Result<(), LibvirtError> {
+        let snapshot = self.snapshot(name)?;
+        let flags = sys::VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY;
+        self.ask("virDomainSnapshotDelete", "forget a snapshot of", |_| {
+            snapshot.delete(flags)
+        })
+    }
+
     fn snapshot(&self, name: &str) -> Result<DomainSnapshot, LibvirtError> {
         let name = super::conn::plain("look up a snapshot", name)?;
         self.ask(

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::running::{Taken, forget_checkpoint};
 use crate::api::{Consistency, Name, ObjectKey, Reporter, Timestamp, Uid};
 use crate::error::{Error, Kind, Result};
+use crate::host::{ImagePath, QemuImg};
 use crate::libvirt::Domain;
 use crate::libvirt::xml::disk::DiskXml;
 use crate::libvirt::xml::domain::DomainXml;
@@ -264,8 +265,8 @@ fn drop_checkpoints(world: &World, domain: &Domain) -> Result<Vec<String>> {
     })
 }
 
-/// Sees to it that libvirt can delete what is kept in the disks even if it has forgotten of it. Returns
-/// what a person has to do where it cannot.
+/// Sees to it that libvirt can delete what is kept in the disks even if it has forgotten of it, or if a
+/// disk was detached since. Returns what a person has to do where that cannot be.
 ///
 /// # Errors
 /// When the connection is broken.
@@ -274,26 +275,55 @@ pub(super) fn recall(world: &World, domain: Uid, snapshot: &str) -> Result<Vec<S
         Err(e) if e.is_not_found() => return Ok(Vec::new()),
         other => other?,
     };
-    if domain.snapshots()?.iter().any(|known| known == snapshot) {
-        return Ok(Vec::new());
-    }
     let definition = domain.definition()?;
-    let recalled = domain.know_snapshot(&within_disks(snapshot, &definition));
-    let Err(why) = recalled else {
-        return Ok(Vec::new());
-    };
-    let written = definition.hard_disks().filter(|d| is_written(d));
-    let commands = written.filter_map(DiskXml::path).map(|path| {
-        let words = ["qemu-img", "snapshot", "-d", snapshot, path];
-        crate::shell::shell_words(&words)
-    });
-    let name = domain.name();
-    let mut notes = vec![format!(
-        "libvirt has forgotten of it ({why}), and it may lie in the disks of {name:?} still; while \
-         that is off, this frees them:"
-    )];
-    notes.extend(commands);
+    let mut notes = Vec::new();
+    if let Some(then) = domain.as_of(snapshot)? {
+        let now = paths(&definition);
+        let detached: Vec<String> = paths(&then).difference(&now).cloned().collect();
+        // With the guest off, libvirt frees every disk that it had then; else it refuses.
+        if detached.is_empty() || !domain.state()?.is_active() {
+            return Ok(notes);
+        }
+        for path in &detached {
+            if let Err(why) = free(world, snapshot, path) {
+                notes.push(left(snapshot, path, &why.to_string()));
+            }
+        }
+        domain.forget_snapshot(snapshot)?;
+    }
+    if let Err(why) = domain.know_snapshot(&within_disks(snapshot, &definition)) {
+        let why = format!("{why}, and {:?} has to be off", domain.name());
+        let all = paths(&definition);
+        notes.extend(all.iter().map(|path| left(snapshot, path, &why)));
+    }
     Ok(notes)
+}
+
+fn paths(domain: &DomainXml) -> BTreeSet<String> {
+    let keeps = |d: &&DiskXml| is_written(d) && format_of(d) == Some("qcow2");
+    let written = domain.hard_disks().filter(keeps);
+    written
+        .filter_map(DiskXml::path)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Frees a disk that no guest has any more.
+fn free(world: &World, snapshot: &str, path: &str) -> Result<()> {
+    if !world.host()?.is_local() {
+        return Err(Error::conflict("it lies on another machine"));
+    }
+    let disk = ImagePath::new(path).map_err(|e| Error::usage(e.to_string()))?;
+    match disk.as_path().exists() {
+        true => Ok(QemuImg::find()?.delete_snapshot(&disk, snapshot)?),
+        false => Ok(()),
+    }
+}
+
+fn left(snapshot: &str, path: &str, why: &str) -> String {
+    let words = ["qemu-img", "snapshot", "-d", snapshot, path];
+    let command = crate::shell::shell_words(&words);
+    format!("a part of it may lie in {path} still ({why}); this frees it: {command}")
 }
 
 /// Deletes what is kept in the disks; what is gone is deleted.

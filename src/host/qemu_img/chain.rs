@@ -86,6 +86,18 @@ impl QemuImg {
         patient.run(&args, b"", Some(Path::new("/"))).map(drop)
     }
 
+    /// Deletes a snapshot within a qcow2 disk that nothing uses; one that is not there is deleted.
+    ///
+    /// # Errors
+    /// Any [`HostError`] but `Missing` and `Garbage`.
+    pub fn delete_snapshot(&self, disk: &ImagePath, snapshot: &str) -> Result<(), HostError> {
+        let form = ["snapshot", "-q", "-d", snapshot, "--", disk.text()];
+        match self.tool.run(&form, b"", Some(Path::new("/"))) {
+            Err(HostError::Failed { stderr, .. }) if stderr.contains("not found") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// Removes a bitmap from a qcow2 disk that nothing uses; one that is not there is removed.
     ///
     /// # Errors
