@@ -279,6 +279,20 @@ fn an_instance_becomes_what_it_was() {
         .run(&["instances", "revert", &guest.name, "--to", "s1"])
         .code(2)
         .says("was taken of");
+    // A volume that was detached since holds a part of them.
+    let args = ["snapshots", "create", "m2", "--memory", "--instance"];
+    guest
+        .run(&[&args[..], &[guest.name.as_str()]].concat())
+        .ok();
+    guest.run(&["volumes", "detach", &guest.volume]).ok();
+    guest
+        .run(&["volumes", "delete", &guest.volume])
+        .code(5)
+        .says("snapshot/m0, snapshot/m2");
+    guest.run(&["snapshots", "delete", "m2"]).ok();
+    guest
+        .run(&["volumes", "attach", &guest.volume, &guest.name])
+        .ok();
     // The instance goes, and what it kept in the volume with it.
     guest
         .run(&["delete", "instance", &guest.name, "--grace-period", "0"])
