@@ -12,6 +12,7 @@ mod executor;
 mod failpoint;
 mod forwards;
 mod goal;
+mod governed;
 pub mod guest;
 mod holes;
 pub mod images;

@@ -6,7 +6,7 @@ use super::world::{World, not_found};
 use crate::api::{API_VERSION, Image, ImageSpec, ImageStatus, Kind, Name, ObjectMeta, Uid};
 use crate::error::{Error, Result};
 use crate::image::{Catalogue, ImageRecord, Mirrors};
-use crate::store::{Annotations, InstanceRecord, Labels, Record};
+use crate::store::{Annotations, AppliedMeta, InstanceRecord, Labels, Record};
 
 /// An image in the pool, as the store remembers it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -25,6 +25,9 @@ pub struct StoredImage {
     /// Annotations.
     #[serde(default)]
     pub annotations: Annotations,
+    /// What a manifest asked for last.
+    #[serde(default, skip_serializing_if = "AppliedMeta::is_empty")]
+    pub applied: AppliedMeta,
 }
 
 impl Record for StoredImage {

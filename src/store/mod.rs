@@ -72,7 +72,7 @@ pub use index::{ConsoleMark, Index, IndexRow, NicBrief, Updated, Verdict};
 pub use instance::{InstanceRecord, LastApplied, NicRecord, SeedState};
 pub use intent::{Intent, IntentOp, SwapRecord};
 pub use lock::{Holder, ObjectLock, StoreLock};
-pub use records::{Annotations, FileRecord, Labels};
+pub use records::{Annotations, AppliedMeta, FileRecord, Labels};
 pub use shared::{group_id, make_shared};
 pub use slots::{SlotTable, SlotUse};
 pub use snapshot::{IN_LIBVIRT, SIDECAR, STORED, SnapshotDiskRecord, SnapshotRecord};

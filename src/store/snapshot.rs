@@ -8,7 +8,7 @@ use crate::api::{
     Consistency, DiskFormat, Name, Quantity, SnapshotSource, SnapshotSpec, Timestamp, Uid,
 };
 
-use super::{Annotations, FileRecord, Labels, Record};
+use super::{Annotations, AppliedMeta, FileRecord, Labels, Record};
 
 /// What is known of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct SnapshotRecord {
     /// Annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Annotations,
+    /// What a manifest asked for last.
+    #[serde(default, skip_serializing_if = "AppliedMeta::is_empty")]
+    pub applied: AppliedMeta,
     /// Counts the changes of the spec.
     pub generation: u64,
     /// When it was asked for.

@@ -10,7 +10,7 @@ use crate::api::{
 };
 
 use super::error::{Result, StoreError};
-use super::{Contents, Record, Store};
+use super::{AppliedMeta, Contents, Record, Store};
 
 /// A Secret with its values. Its file is the only place where they stand outside a guest's seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ use super::{Contents, Record, Store};
 pub struct SecretRecord {
     name: Name,
     metadata: ObjectMeta,
+    /// What a manifest asked for last.
+    #[serde(default, skip_serializing_if = "AppliedMeta::is_empty")]
+    pub(crate) applied: AppliedMeta,
     data: BTreeMap<EnvName, SecretValue>,
 }
 
@@ -39,8 +42,15 @@ impl SecretRecord {
         Ok(Self {
             name: name_of(&secret.metadata, "secret")?,
             metadata: secret.metadata,
+            applied: AppliedMeta::default(),
             data: secret.data,
         })
+    }
+
+    /// Remembers what a manifest asked for.
+    pub fn applied(mut self, applied: AppliedMeta) -> Self {
+        self.applied = applied;
+        self
     }
 
     /// Returns one value.
@@ -65,6 +75,9 @@ impl SecretRecord {
 pub struct TypeRecord {
     name: Name,
     metadata: ObjectMeta,
+    /// What a manifest asked for last.
+    #[serde(default, skip_serializing_if = "AppliedMeta::is_empty")]
+    pub(crate) applied: AppliedMeta,
     spec: InstanceTypeSpec,
 }
 
@@ -89,8 +102,15 @@ impl TypeRecord {
         Ok(Self {
             name,
             metadata: object.metadata,
+            applied: AppliedMeta::default(),
             spec: object.spec,
         })
+    }
+
+    /// Remembers what a manifest asked for.
+    pub fn applied(mut self, applied: AppliedMeta) -> Self {
+        self.applied = applied;
+        self
     }
 
     /// Returns the type as an object.

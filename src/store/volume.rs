@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{DiskFormat, Name, Timestamp, Uid, VolumeSpec, disk_serial};
 
-use super::{Annotations, FileRecord, Labels, Record};
+use super::{Annotations, AppliedMeta, FileRecord, Labels, Record};
 
 /// What is known of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct VolumeRecord {
     /// Annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Annotations,
+    /// What a manifest asked for last.
+    #[serde(default, skip_serializing_if = "AppliedMeta::is_empty")]
+    pub applied: AppliedMeta,
     /// Counts the changes of the spec.
     pub generation: u64,
     /// When it was made.

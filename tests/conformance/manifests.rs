@@ -78,6 +78,30 @@ fn the_objects_themselves_are_printed_where_they_are_asked_for() {
     );
 }
 
+/// 57, for kinds whose spec is not merged
+#[test]
+fn what_others_labelled_stays_and_what_a_manifest_says_no_more_goes() {
+    let env = fake();
+    let labelled = |text: &str| text.replace("metadata:\n", "metadata:\n  labels: {ours: x}\n");
+    for (noun, text) in [("type/small", SMALL), ("secret/keys", SECRET)] {
+        let labels = || {
+            let get = format!("get {noun} -o jsonpath={{.metadata.labels}}");
+            kvmctl(&env, &get).ok().stdout
+        };
+        env.file("it.yaml", &labelled(text));
+        kvmctl(&env, "apply -f it.yaml").ok();
+        kvmctl(&env, &format!("label {noun} theirs=y")).ok();
+        silent(kvmctl(&env, "diff -f it.yaml").ok());
+        let same = kvmctl(&env, "apply -f it.yaml").ok();
+        assert_eq!(same.text(), format!("{noun} unchanged"));
+        env.file("it.yaml", text);
+        let diff = kvmctl(&env, "diff -f it.yaml").code(1);
+        assert!(!diff.stdout.contains("-    theirs"), "{diff}");
+        kvmctl(&env, "apply -f it.yaml").ok();
+        assert_eq!(labels(), r#"{"theirs":"y"}"#);
+    }
+}
+
 /// 44
 #[test]
 fn a_diff_masks_what_is_secret() {

@@ -96,6 +96,7 @@ pub(in crate::engine) fn expected(name: &Name, pool: &str) -> Result<StoredImage
         },
         labels: Default::default(),
         annotations: Default::default(),
+        applied: Default::default(),
     })
 }
 

@@ -60,6 +60,7 @@ pub(super) fn put(
         image: record,
         labels: Default::default(),
         annotations: Default::default(),
+        applied: Default::default(),
     };
     let store = world.store()?;
     let _lock = store.lock(STORE_WAIT)?;

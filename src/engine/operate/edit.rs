@@ -2,6 +2,7 @@
 
 use super::apply_one;
 use crate::api::{Kind, Object, ObjectKey, ObjectMeta};
+use crate::engine::governed::{governed, last_applied};
 use crate::engine::instances::{self, Sides};
 use crate::engine::networks;
 use crate::engine::options::{ApplyMode, ApplyOptions, DryRun};
@@ -111,6 +112,14 @@ pub fn sides(world: &World, object: &Object) -> Result<Sides> {
         (None, Object::Secret(wanted)) => (None, super::secret::shown(None, wanted).1.into()),
         (live, wanted) => (live, wanted.clone()),
     };
+    let mut wanted = wanted;
+    if let Some(live) = &live {
+        let there = (&live.meta().labels, &live.meta().annotations);
+        let last = last_applied(world, &key)?;
+        let becomes = governed(ApplyMode::Apply, wanted.meta(), there, &last);
+        let meta = wanted.meta_mut();
+        (meta.labels, meta.annotations) = (becomes.labels, becomes.annotations);
+    }
     let text = |object: Object| manifest::to_manifest_yaml(&bare(object));
     Ok(Sides {
         name: key.to_string(),

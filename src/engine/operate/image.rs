@@ -2,6 +2,7 @@
 
 use super::settle::{key_of, settle};
 use crate::api::{Image, Kind, ObjectKey, Reporter};
+use crate::engine::governed::governed;
 use crate::engine::images;
 use crate::engine::options::{Applied, ApplyOptions};
 use crate::error::Result;
@@ -23,8 +24,13 @@ pub(super) fn apply_image(
         .url
         .clone()
         .unwrap_or_else(|| key.name.to_string());
+    let becomes = |k: &StoredImage| {
+        let live = (&k.labels, &k.annotations);
+        governed(options.mode, &wanted.metadata, live, &k.applied)
+    };
     let labels_same = known.as_ref().is_some_and(|k| {
-        k.labels == wanted.metadata.labels && k.annotations == wanted.metadata.annotations
+        let new = becomes(k);
+        k.labels == new.labels && k.annotations == new.annotations
     });
     let step = match known {
         Some(_) => Step::Image(plan::image::Step::Record),
@@ -46,8 +52,9 @@ pub(super) fn apply_image(
             let store = world.store()?;
             let _lock = store.lock(STORE_WAIT)?;
             if let Some(mut stored) = store.get::<StoredImage>(&key.name)? {
-                stored.labels = wanted.metadata.labels.clone();
-                stored.annotations = wanted.metadata.annotations.clone();
+                let new = becomes(&stored);
+                (stored.labels, stored.annotations) = (new.labels, new.annotations);
+                stored.applied = new.applied;
                 store.put(&stored)?;
             }
             Ok(())

@@ -2,6 +2,7 @@
 
 use super::settle::{kept_meta, key_of, settle};
 use crate::api::{InstanceType, Kind};
+use crate::engine::governed::last_applied;
 use crate::engine::options::{Applied, ApplyOptions};
 use crate::error::Result;
 use crate::observe::World;
@@ -21,8 +22,13 @@ pub(super) fn apply_type(
         .into_iter()
         .find(|t| t.metadata.name.as_ref() == Some(&key.name));
     let mut new = wanted.clone();
-    new.metadata = kept_meta(&wanted.metadata, old.as_ref().map(|o| &o.metadata));
-    let record = TypeRecord::new(new.clone())?;
+    let (live, last) = (
+        old.as_ref().map(|o| &o.metadata),
+        last_applied(world, &key)?,
+    );
+    let (metadata, applied) = kept_meta(options.mode, &wanted.metadata, live, &last);
+    new.metadata = metadata;
+    let record = TypeRecord::new(new.clone())?.applied(applied);
     let same = old.as_ref().is_some_and(|o| *o == new);
     let step = Step::InstanceType(plan::instance_type::Step::Write(Box::new(new)));
     settle(world, key, old.is_some(), same, step, options, || {

@@ -17,12 +17,13 @@ pub(super) fn apply_secret(
     options: &ApplyOptions,
 ) -> Result<Applied> {
     let key = key_of(Kind::Secret, &wanted.metadata)?;
-    let old = world
-        .store_for_reading()?
-        .get::<SecretRecord>(&key.name)?
-        .map(SecretRecord::into_object);
+    let old: Option<SecretRecord> = world.store_for_reading()?.get(&key.name)?;
+    let last = old.as_ref().map(|o| o.applied.clone()).unwrap_or_default();
+    let old = old.map(SecretRecord::into_object);
     let mut new = unmasked(&key, wanted, old.as_ref())?;
-    new.metadata = kept_meta(&wanted.metadata, old.as_ref().map(|o| &o.metadata));
+    let live = old.as_ref().map(|o| &o.metadata);
+    let (metadata, governed) = kept_meta(options.mode, &wanted.metadata, live, &last);
+    new.metadata = metadata;
     let same = old.as_ref().is_some_and(|o| *o == new);
     let step = Step::Secret(plan::secret::Step::Write(Box::new(new.clone())));
     let options = &owned::options(
@@ -35,7 +36,7 @@ pub(super) fn apply_secret(
     let mut applied = settle(world, key, old.is_some(), same, step, options, || {
         let store = world.store()?;
         let _lock = store.lock(STORE_WAIT)?;
-        Ok(store.put(&SecretRecord::new(new)?)?)
+        Ok(store.put(&SecretRecord::new(new)?.applied(governed))?)
     })?;
     if changed {
         let users = users(world, &applied.key)?;

@@ -1,11 +1,12 @@
 //! What is the same for all small objects: compare, write, tell.
 
 use crate::api::{Kind, ObjectKey, ObjectMeta};
+use crate::engine::governed::governed;
 use crate::engine::options::{Applied, ApplyMode, ApplyOptions, DryRun};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::{Outcome, Step};
-use crate::store::{Event, EventType};
+use crate::store::{Annotations, AppliedMeta, Event, EventType, Labels};
 
 /// What a small object is compared by and how it is written.
 pub(super) fn settle(
@@ -68,12 +69,20 @@ pub(super) fn key_of(kind: Kind, meta: &ObjectMeta) -> Result<ObjectKey> {
     Ok(ObjectKey::new(kind, name))
 }
 
-/// Identity and birth stay; labels and annotations become what is wanted.
-pub(super) fn kept_meta(wanted: &ObjectMeta, old: Option<&ObjectMeta>) -> ObjectMeta {
+/// Identity and birth stay; labels and annotations are merged.
+pub(super) fn kept_meta(
+    mode: ApplyMode,
+    wanted: &ObjectMeta,
+    old: Option<&ObjectMeta>,
+    last: &AppliedMeta,
+) -> (ObjectMeta, AppliedMeta) {
+    let (labels, annotations) = (Labels::new(), Annotations::new());
+    let live = old.map_or((&labels, &annotations), |o| (&o.labels, &o.annotations));
+    let governed = governed(mode, wanted, live, last);
     let mut meta = ObjectMeta {
         name: wanted.name.clone(),
-        labels: wanted.labels.clone(),
-        annotations: wanted.annotations.clone(),
+        labels: governed.labels,
+        annotations: governed.annotations,
         ..ObjectMeta::default()
     };
     meta.uid = old
@@ -82,5 +91,5 @@ pub(super) fn kept_meta(wanted: &ObjectMeta, old: Option<&ObjectMeta>) -> Object
     meta.creation_timestamp = old
         .and_then(|o| o.creation_timestamp)
         .or_else(|| Some(crate::api::Timestamp::now()));
-    meta
+    (meta, governed.applied)
 }

@@ -37,6 +37,7 @@ pub(super) fn rebuild(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
             image,
             labels: Default::default(),
             annotations: Default::default(),
+            applied: Default::default(),
         })?;
         drop(lock);
     }

@@ -63,6 +63,7 @@ fn rebuild_logical(world: &World, pool: &Pool, rebuilt: &mut Rebuilt) -> Result<
             uid,
             labels: Default::default(),
             annotations: Default::default(),
+            applied: Default::default(),
             generation: 1,
             created: Timestamp::now(),
             file: FileRecord {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::disk_files::Folder;
 use super::super::executor::execute;
+use super::super::governed::governed;
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun};
 use super::live;
 use super::source::{self, Source};
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::ObjectPlan;
 use crate::plan::snapshot::{self as plan_snapshot, DiskCopy};
-use crate::store::{FileRecord, IntentOp, SnapshotDiskRecord, SnapshotRecord};
+use crate::store::{AppliedMeta, FileRecord, IntentOp, SnapshotDiskRecord, SnapshotRecord};
 
 /// Takes a snapshot, or changes labels and description of one that is there.
 ///
@@ -120,6 +121,7 @@ fn new_record(
         uid,
         labels: wanted.metadata.labels.clone(),
         annotations: wanted.metadata.annotations.clone(),
+        applied: AppliedMeta::of(&wanted.metadata),
         generation: 1,
         created: Timestamp::now(),
         spec: wanted.spec.clone(),
@@ -295,13 +297,15 @@ fn change(
     }
     refuse_immutable(key, &record, wanted)?;
     let mut new = record.clone();
-    new.labels.clone_from(&wanted.metadata.labels);
-    new.annotations.clone_from(&wanted.metadata.annotations);
+    let live = (&record.labels, &record.annotations);
+    let governed = governed(options.mode, &wanted.metadata, live, &record.applied);
+    (new.labels, new.annotations) = (governed.labels, governed.annotations);
     new.spec.description.clone_from(&wanted.spec.description);
     new.spec.retain = wanted.spec.retain;
     if new == record {
         return Ok(told(&ObjectPlan::unchanged(key.clone()), Vec::new()));
     }
+    new.applied = governed.applied;
     if new.spec != record.spec {
         new.generation += 1;
     }

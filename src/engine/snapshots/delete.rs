@@ -116,6 +116,7 @@ fn rest(world: &World, key: &ObjectKey) -> Result<SnapshotRecord> {
         uid: intent.uid,
         labels: Default::default(),
         annotations: Default::default(),
+        applied: Default::default(),
         generation: 1,
         created: Timestamp::now(),
         spec: Default::default(),

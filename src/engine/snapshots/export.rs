@@ -31,6 +31,7 @@ pub fn export(
         uid: record.uid,
         labels: Default::default(),
         annotations: Default::default(),
+        applied: Default::default(),
         generation: 1,
         created: record.created,
         file: disk.file.clone(),

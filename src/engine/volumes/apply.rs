@@ -1,6 +1,7 @@
 //! Makes a volume be as it is wanted.
 
 use super::super::executor::execute;
+use super::super::governed::governed;
 use super::super::options::{Applied, ApplyMode, ApplyOptions, DryRun};
 use super::make::{Depth, Made, prepare};
 use super::worker::VolumeWorker;
@@ -9,7 +10,7 @@ use crate::api::{Kind, ObjectKey, Reporter, Timestamp, Uid, Volume};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::{ObjectPlan, volume as plan_volume};
-use crate::store::{IntentOp, VolumeRecord};
+use crate::store::{AppliedMeta, IntentOp, VolumeRecord};
 
 /// Makes or changes a volume.
 ///
@@ -80,6 +81,7 @@ fn create(
         uid,
         labels: wanted.metadata.labels.clone(),
         annotations: wanted.metadata.annotations.clone(),
+        applied: AppliedMeta::of(&wanted.metadata),
         generation: 1,
         created: Timestamp::now(),
         file,
@@ -138,8 +140,9 @@ fn change(
     }
     refuse_immutable(key, &record, wanted)?;
     let mut new = record.clone();
-    new.labels.clone_from(&wanted.metadata.labels);
-    new.annotations.clone_from(&wanted.metadata.annotations);
+    let live = (&record.labels, &record.annotations);
+    let governed = governed(options.mode, &wanted.metadata, live, &record.applied);
+    (new.labels, new.annotations) = (governed.labels, governed.annotations);
     new.spec.size = wanted.spec.size.or(record.spec.size);
     let step = match wanted.spec.size {
         Some(size) => resize::step(world, key, &record, size, false)?,
@@ -148,6 +151,7 @@ fn change(
     if new == record && step.is_none() {
         return Ok(told(&ObjectPlan::unchanged(key.clone()), Vec::new()));
     }
+    new.applied = governed.applied;
     let plan = plan_volume::change(key.clone(), step);
     let applied = told(&plan, Vec::new());
     if options.dry_run == DryRun::None {

@@ -108,6 +108,7 @@ fn of_intent(intent: &Intent) -> Option<VolumeRecord> {
         uid: intent.uid,
         labels: Default::default(),
         annotations: Default::default(),
+        applied: Default::default(),
         generation: 1,
         created: intent.started,
         format: match raw {

@@ -120,6 +120,7 @@ pub fn import(
         uid,
         labels: Default::default(),
         annotations: Default::default(),
+        applied: Default::default(),
         generation: 1,
         created: Timestamp::now(),
         file,
