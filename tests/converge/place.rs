@@ -134,10 +134,13 @@ impl Place {
         self.spawn_with(&[], args)
     }
 
-    /// As [`Self::spawn`], with variables more.
+    /// As [`Self::spawn`], with variables more, which are kvmctl's alone.
     pub(crate) fn spawn_with(&self, vars: &[(&str, &str)], args: &[&str]) -> std::process::Child {
-        let mut command = self.env.command(env!("CARGO_BIN_EXE_kvmctl"), args);
-        command.envs(vars.iter().copied());
+        let vars: Vec<String> = vars.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let mut all: Vec<&str> = vars.iter().map(String::as_str).collect();
+        all.push(env!("CARGO_BIN_EXE_kvmctl"));
+        all.extend(args);
+        let mut command = self.env.command("env", &all);
         let pipe = std::process::Stdio::piped;
         command.stdout(pipe()).stderr(pipe()).spawn().unwrap()
     }
