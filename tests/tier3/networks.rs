@@ -229,7 +229,8 @@ fn an_address_is_given_once() {
         "{statuses:?}"
     );
     let xml = host("virsh", &["-q", "net-dumpxml", "t3-once"]);
-    assert_eq!(xml.matches("10.214.2.150").count(), 1, "{xml}");
+    assert_eq!(xml.matches("ip='10.214.2.150'/>").count(), 1, "{xml}");
+    assert_eq!(xml.matches("<host ip='10.214.2.150'>").count(), 1, "{xml}");
     let names = env.kvmctl(["get", "instances", "-o", "name"]).ok();
     let made = names
         .stdout

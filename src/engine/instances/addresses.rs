@@ -1,10 +1,18 @@
 //! What networks hold for an instance: its reserved address, its name there, its lease.
 
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::libvirt::{Host, LibvirtError, Network};
+use crate::host::dhcp;
+use crate::libvirt::{Host, Lease, LibvirtError, Network};
+use crate::net::Mac;
 use crate::plan::instance::Reservation;
+
+/// How long a network's server gets to give a lease up. Nothing answers a release, and it may be lost
+/// while the server starts anew for another change.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reserves the address.
 ///
@@ -63,8 +71,7 @@ pub(super) fn release_lease(host: &Host, r: &Reservation) -> Result<()> {
     if !network.is_active()? || !host.is_local() {
         return Ok(());
     }
-    let leases = host.leases(&r.network)?;
-    let Some(lease) = leases.iter().find(|l| l.mac.eq_ignore_ascii_case(&r.mac)) else {
+    let Some(lease) = lease(host, r)? else {
         return Ok(());
     };
     let IpAddr::V4(ip) = lease.ip else {
@@ -75,13 +82,27 @@ pub(super) fn release_lease(host: &Host, r: &Reservation) -> Result<()> {
         return Ok(());
     };
     let bridge = definition.bridge.as_ref().and_then(|b| b.name.clone());
-    if let (Some(bridge), IpAddr::V4(server), Ok(mac)) =
-        (bridge, server, r.mac.parse::<crate::net::Mac>())
-    {
-        let client_id = lease.client_id.as_deref();
-        crate::host::dhcp::release(&bridge, server, ip, mac, client_id)?;
+    let (Some(bridge), IpAddr::V4(server), Ok(mac)) = (bridge, server, r.mac.parse::<Mac>()) else {
+        return Ok(());
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        dhcp::release(&bridge, server, ip, mac, lease.client_id.as_deref())?;
+        for _ in 0..10 {
+            thread::sleep(Duration::from_millis(20));
+            if self::lease(host, r)?.is_none() {
+                return Ok(());
+            }
+        }
     }
+    tracing::info!(target: "host", "network {:?} keeps its lease of {ip}", r.network);
     Ok(())
+}
+
+fn lease(host: &Host, r: &Reservation) -> Result<Option<Lease>> {
+    let leases = host.leases(&r.network)?.into_iter();
+    let mut of_it = leases.filter(|l| l.mac.eq_ignore_ascii_case(&r.mac));
+    Ok(of_it.next())
 }
 
 fn network(host: &Host, r: &Reservation) -> Result<Option<Network>> {
