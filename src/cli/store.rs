@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::context::Ctx;
-use crate::engine::rebuild;
+use crate::engine::{Batch, rebuild};
 use crate::error::Result;
 
 /// What to do with the store.
@@ -23,11 +23,17 @@ pub(crate) fn run(ctx: &Ctx, command: StoreCommand) -> Result<()> {
             .out_line(&ctx.world()?.store_path().display().to_string()),
         StoreCommand::Rebuild => {
             let world = ctx.world()?;
-            let found = rebuild::run(world)?;
-            for line in found.lines() {
-                ctx.ui().out_line(&line)?;
+            let mut found = rebuild::run(world)?;
+            let errors = found.take_errors();
+            let lines = found.lines();
+            for line in &lines {
+                ctx.ui().out_line(line)?;
             }
-            Ok(())
+            if lines.is_empty() && errors.is_empty() {
+                ctx.ui().out_line("nothing is missing from the store")?;
+            }
+            let done = lines.len();
+            Batch { done, errors }.into_result(|e| ctx.ui().error(e))
         }
     }
 }

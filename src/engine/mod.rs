@@ -36,6 +36,7 @@ mod reservations;
 pub mod setup;
 mod signal;
 pub mod snapshots;
+mod together;
 pub mod volumes;
 
 pub use batch::{Batch, run_all};

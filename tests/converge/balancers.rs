@@ -2,6 +2,7 @@
 //! rebuilt from nginx's files. The instances are off, and their addresses answer from the host itself.
 
 mod rig;
+mod together;
 
 use std::fs;
 use std::net::TcpListener;

@@ -4,6 +4,7 @@
 
 mod apart;
 mod kill;
+mod lost;
 mod ranges;
 mod refused;
 mod rig;

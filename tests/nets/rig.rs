@@ -58,6 +58,10 @@ impl Rig {
         self.env.file(name, text).display().to_string()
     }
 
+    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.env.path(name)
+    }
+
     /// Returns a field of a network, by JSONPath.
     #[track_caller]
     pub(super) fn field(&self, network: &str, path: &str) -> String {

@@ -1,14 +1,14 @@
 //! Balancers follow their instances: what gets, changes or loses an address, comes to match a selector
 //! or goes away changes what nginx is told.
 
-use super::apply::with_spec;
+use super::desired::with_spec;
 use super::mend::{self, Off};
 use super::worker::BalancerWorker;
 use super::{OBJECT_WAIT, note, reach, serve};
 use crate::api::{Kind, Name, ObjectKey, Reporter};
 use crate::error::{Error, Result};
 use crate::observe::World;
-use crate::store::{BalancerRecord, IntentOp, STORE_WAIT};
+use crate::store::{BalancerRecord, IntentOp, ObjectLock, STORE_WAIT};
 
 /// Makes nginx follow at the end of a command that touched instances or networks. It says what it did,
 /// and fails nothing: `reconcile` tells what could not be mended.
@@ -74,55 +74,87 @@ pub(in crate::engine) fn leave(
     instance: &Name,
     reporter: &dyn Reporter,
 ) -> Result<()> {
-    let records: Vec<BalancerRecord> = world.store_for_reading()?.all()?;
-    let lists = |r: &BalancerRecord| r.spec.targets.iter().any(|t| t.instance == *instance);
+    let mut records: Vec<BalancerRecord> = world.store_for_reading()?.all()?;
+    records.retain(|r| !r.is_going() && (lists(r, instance) || r.spec.selector.is_some()));
+    // Runs that lock the same ones lock them in the same order.
+    records.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut left = Vec::new();
     for record in records {
-        let key = ObjectKey::new(Kind::LoadBalancer, record.name.clone());
-        let selects = record.spec.selector.is_some();
-        if record.is_going() || (!lists(&record) && !selects) {
-            continue;
-        }
-        let store = world.store()?;
-        let _object = store.lock_object(Kind::LoadBalancer, key.name.as_str(), OBJECT_WAIT)?;
-        let Some(record) = store.get::<BalancerRecord>(&record.uid)? else {
-            continue;
-        };
-        if !lists(&record) {
+        left.extend(strike(world, &record, instance, reporter)?);
+    }
+    let records: Vec<&BalancerRecord> = left.iter().map(|l| &l.record).collect();
+    let served = serve::serve_together(world, &records);
+    for balancer in left {
+        let (key, uid) = (&balancer.key, balancer.record.uid);
+        let worker = BalancerWorker::new(world, uid);
+        match (balancer.was_listed, served.contains(&uid)) {
+            (true, true) => worker.finish()?,
+            (true, false) => worker.again()?,
+            (false, true) => continue,
             // Its labels are those of nobody any more, since its deletion has begun.
-            serve::serve(world, record.uid)?;
-            continue;
+            (false, false) => {
+                serve::serve(world, uid)?;
+                continue;
+            }
         }
-        reporter.phase(&key, &format!("taking instance/{instance} out"));
-        strike(world, record, instance)?;
-        note(
-            world,
-            &key,
-            record_uid(world, &key)?,
-            "TargetRemoved",
-            &format!("instance/{instance} is being deleted"),
-        );
-        reporter.finished(&key);
+        let told = format!("instance/{instance} is being deleted");
+        note(world, key, uid, "TargetRemoved", &told);
+        reporter.finished(key);
     }
     Ok(())
 }
 
-fn record_uid(world: &World, key: &ObjectKey) -> Result<crate::api::Uid> {
-    super::targets::find(world, key).map(|r| r.uid)
+/// A balancer that an instance leaves.
+struct Left<'w> {
+    _object: ObjectLock<'w>,
+    key: ObjectKey,
+    record: BalancerRecord,
+    /// Or found by its labels.
+    was_listed: bool,
 }
 
-fn strike(world: &World, record: BalancerRecord, instance: &Name) -> Result<()> {
+fn lists(record: &BalancerRecord, instance: &Name) -> bool {
+    let mut targets = record.spec.targets.iter();
+    targets.any(|t| t.instance == *instance)
+}
+
+/// Takes an instance off the list of a balancer, in the store; nothing where the balancer is gone.
+fn strike<'w>(
+    world: &'w World,
+    record: &BalancerRecord,
+    instance: &Name,
+    reporter: &dyn Reporter,
+) -> Result<Option<Left<'w>>> {
+    let key = ObjectKey::new(Kind::LoadBalancer, record.name.clone());
+    let store = world.store()?;
+    let object = store.lock_object(Kind::LoadBalancer, key.name.as_str(), OBJECT_WAIT)?;
+    let Some(mut record) = store.get::<BalancerRecord>(&record.uid)? else {
+        return Ok(None);
+    };
+    let was_listed = lists(&record, instance);
+    if was_listed {
+        reporter.phase(&key, &format!("taking instance/{instance} out"));
+        let whereabouts = world.whereabouts()?;
+        record = without(&record, instance);
+        let _lock = store.lock(STORE_WAIT)?;
+        reach::allot(world, &mut record, &whereabouts)?;
+        record.begin(record.begun.unwrap_or(IntentOp::Update));
+        store.put(&record)?;
+    }
+    Ok(Some(Left {
+        _object: object,
+        key,
+        record,
+        was_listed,
+    }))
+}
+
+fn without(record: &BalancerRecord, instance: &Name) -> BalancerRecord {
     let mut spec = record.spec.clone();
     spec.targets.retain(|t| t.instance != *instance);
-    let mut after = with_spec(&record, spec);
+    let mut after = with_spec(record, spec);
     // What it was made of stands in the manifest that was applied: applying it again brings it back.
     after.last_applied.clone_from(&record.last_applied);
     after.out.retain(|t| t.instance != *instance);
-    let whereabouts = world.whereabouts()?;
-    let store = world.store()?;
-    let lock = store.lock(STORE_WAIT)?;
-    reach::allot(world, &mut after, &whereabouts)?;
-    after.begin(record.begun.unwrap_or(IntentOp::Update));
-    store.put(&after)?;
-    drop(lock);
-    BalancerWorker::new(world, after.uid).again()
+    after
 }

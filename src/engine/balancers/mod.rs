@@ -12,9 +12,11 @@
 mod apply;
 mod claims;
 mod delete;
+mod desired;
 mod drain;
 mod follow;
 mod mend;
+mod one;
 mod reach;
 mod rebuild;
 mod serve;
@@ -23,8 +25,9 @@ mod targets;
 mod watch;
 mod worker;
 
-pub(super) use apply::{apply, sides};
+pub(super) use apply::apply;
 pub(super) use delete::delete;
+pub(super) use desired::sides;
 pub use drain::{DrainRequest, drain};
 pub(super) use follow::{leave, require_rights, tidy};
 pub(super) use mend::{check, mend};

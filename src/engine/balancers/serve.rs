@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::reach;
 use crate::api::{Name, PortNumber, ResolvedBalancer, Uid};
+use crate::engine::failpoint::boundary;
 use crate::error::Result;
 use crate::host::nginx::Changed;
 use crate::observe::World;
@@ -25,14 +27,51 @@ pub(super) fn serve(world: &World, uid: Uid) -> Result<()> {
     Ok(())
 }
 
-/// Makes nginx forget a balancer.
+/// Makes nginx serve several balancers as their records want them now, and take its configuration over
+/// once for all of them. Returns those that it serves then: the others are left to be tried one by one,
+/// so that the error of each is its own.
+pub(super) fn serve_together(world: &World, records: &[&BalancerRecord]) -> BTreeSet<Uid> {
+    if records.len() < 2 || crate::engine::interrupted().is_err() {
+        return BTreeSet::new();
+    }
+    boundary();
+    let opened = records.iter().filter(|r| reach::open(world, r).is_ok());
+    match change_each(world, &opened.map(|r| r.uid).collect()) {
+        Ok(served) => served,
+        Err(why) => {
+            tracing::info!(target: "host", "not all together, so one by one: {why}");
+            BTreeSet::new()
+        }
+    }
+}
+
+fn change_each(world: &World, uids: &BTreeSet<Uid>) -> Result<BTreeSet<Uid>> {
+    let nginx = world.nginx()?;
+    let store = world.store()?;
+    let _turn = store.lock_balancers(STORE_WAIT)?;
+    let whereabouts = world.whereabouts()?;
+    let (mut served, mut resolved) = (BTreeSet::new(), Vec::new());
+    for record in store.all::<BalancerRecord>()? {
+        if uids.contains(&record.uid) {
+            served.insert(record.uid);
+            resolved.push(world.resolve(record, &whereabouts)?.resolved);
+        }
+    }
+    for (uid, why) in nginx.change_each(&resolved)?.refused {
+        tracing::info!(target: "host", "nginx does not take {uid}: {why}");
+        served.remove(&uid);
+    }
+    Ok(served)
+}
+
+/// Makes nginx forget balancers.
 ///
 /// # Errors
 /// What nginx refuses.
-pub(super) fn withdraw(world: &World, uid: Uid) -> Result<()> {
+pub(super) fn withdraw(world: &World, uids: &[Uid]) -> Result<()> {
     let nginx = world.nginx()?;
     let _turn = world.store()?.lock_balancers(STORE_WAIT)?;
-    nginx.change(&[], &[uid])?;
+    nginx.change(&[], uids)?;
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! `add-target` and `remove-target`: the list of a balancer, entry by entry.
 
 use super::OBJECT_WAIT;
-use super::apply::{update, with_spec};
+use super::apply::update;
+use super::desired::with_spec;
 use crate::api::{
     BalancerTarget, Kind, LoadBalancerSpec, Name, Object, ObjectKey, PortNumber, Reporter,
 };

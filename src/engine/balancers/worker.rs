@@ -14,12 +14,28 @@ use crate::store::{BalancerRecord, STORE_WAIT};
 pub(super) struct BalancerWorker<'w> {
     world: &'w World,
     uid: Uid,
+    /// Nginx has forgotten all balancers of the run at once.
+    is_forgotten: bool,
 }
 
 impl<'w> BalancerWorker<'w> {
     /// Makes a worker.
     pub(super) const fn new(world: &'w World, uid: Uid) -> Self {
-        Self { world, uid }
+        let is_forgotten = false;
+        Self {
+            world,
+            uid,
+            is_forgotten,
+        }
+    }
+
+    /// Does not ask nginx to forget the balancer, if it has.
+    #[must_use]
+    pub(super) const fn of_forgotten(self, is_forgotten: bool) -> Self {
+        Self {
+            is_forgotten,
+            ..self
+        }
     }
 
     fn step(&self, step: &Step) -> Result<()> {
@@ -48,13 +64,19 @@ impl<'w> BalancerWorker<'w> {
     }
 
     fn withdraw(&self) -> Result<()> {
-        serve::withdraw(self.world, self.uid)?;
+        if !self.is_forgotten {
+            serve::withdraw(self.world, &[self.uid])?;
+        }
         // What is released then is what no record wants.
         self.write(|record| record.reaches.clear())?;
         reach::release(self.world)
     }
 
-    fn finish(&self) -> Result<()> {
+    /// Ends the intent.
+    ///
+    /// # Errors
+    /// What the store refuses.
+    pub(super) fn finish(&self) -> Result<()> {
         reach::release(self.world)?;
         self.write(BalancerRecord::end)
     }

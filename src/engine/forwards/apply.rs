@@ -11,11 +11,12 @@ use super::one::{
 };
 use super::rules::{self, require_firewall};
 use super::worker::ForwardWorker;
-use super::{AT_ONCE, OBJECT_WAIT, note};
+use super::{OBJECT_WAIT, note};
 use crate::api::{Kind, Name, ObjectKey, PortForward, Reporter, Uid};
 use crate::engine::executor::execute;
 use crate::engine::failpoint::boundary;
 use crate::engine::options::{Applied, ApplyMode, ApplyOptions, DryRun};
+use crate::engine::together::{Stage, each, in_order, todos};
 use crate::error::{Error, Result};
 use crate::observe::{Origin, World};
 use crate::plan::{ObjectPlan, Outcome};
@@ -36,16 +37,8 @@ pub(in crate::engine) fn apply(
         options,
         reporter,
     };
-    let mut order: Vec<usize> = (0..wanted.len()).collect();
-    // Runs that lock the same ones lock them in the same order.
-    order.sort_by_key(|at| &wanted[*at].metadata.name);
-    let mut results: Vec<(usize, Result<Applied>)> = Vec::new();
-    for some in order.chunks(AT_ONCE) {
-        let forwards: Vec<&PortForward> = some.iter().map(|at| wanted[*at]).collect();
-        results.extend(some.iter().copied().zip(run.some(&forwards)));
-    }
-    results.sort_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
+    let name = |wanted: &&PortForward| wanted.metadata.name.clone();
+    in_order(wanted, name, |some| run.some(some))
 }
 
 /// What is the same for all forwards of a run.
@@ -53,14 +46,6 @@ struct Run<'r> {
     world: &'r World,
     options: &'r ApplyOptions,
     reporter: &'r dyn Reporter,
-}
-
-/// How far one of them is.
-enum Stage<'w> {
-    /// Nothing is left to be done.
-    Done(Applied),
-    /// It is known what it should become.
-    Wanted(Box<Todo<'w>>),
 }
 
 /// One that must be made or changed.
@@ -104,13 +89,13 @@ impl<'r> Run<'r> {
         !matches!(self.options.dry_run, DryRun::None)
     }
 
-    fn some(&self, wanted: &[&PortForward]) -> Vec<Result<Applied>> {
+    fn some(&self, wanted: &[&&PortForward]) -> Vec<Result<Applied>> {
         let locked: Vec<_> = wanted.iter().map(|w| self.lock(w)).collect();
         let seen = match Seen::new(self.world) {
             Ok(seen) => seen,
             Err(error) => return wanted.iter().map(|_| Err(error.clone())).collect(),
         };
-        let look = |(lock, wanted): (Result<_>, &&PortForward)| self.look(&seen, wanted, lock?);
+        let look = |(lock, wanted): (Result<_>, &&&PortForward)| self.look(&seen, wanted, lock?);
         let mut stages: Vec<_> = locked.into_iter().zip(wanted).map(look).collect();
         self.lead(&mut stages);
         self.take(&mut stages);
@@ -120,7 +105,7 @@ impl<'r> Run<'r> {
         };
         let records = todos(&stages).flat_map(|t| [Some(&t.record), t.before.as_ref()]);
         let noted_at = labels::noted_at(records.flatten());
-        let finish = |stage| match stage {
+        let finish = |stage: Stage<Todo<'_>>| match stage {
             Stage::Done(applied) => Ok(applied),
             Stage::Wanted(todo) if self.is_dry() => Ok(todo.told()),
             Stage::Wanted(todo) => self.finish(*todo, together),
@@ -151,7 +136,7 @@ impl<'r> Run<'r> {
         seen: &Seen,
         wanted: &PortForward,
         object: Option<ObjectLock<'r>>,
-    ) -> Result<Stage<'r>> {
+    ) -> Result<Stage<Todo<'r>>> {
         let key = key_of(wanted)?;
         if let Some(listed) = seen.listed.get(&key.name) {
             return as_listed(&key, listed, wanted, self.options).map(Stage::Done);
@@ -192,7 +177,7 @@ impl<'r> Run<'r> {
     }
 
     /// Refuses what could never be led anywhere, before anything is written.
-    fn lead(&self, stages: &mut [Result<Stage<'_>>]) {
+    fn lead(&self, stages: &mut [Result<Stage<Todo<'_>>>]) {
         let probes = todos(stages).map(|todo| probe(&todo.record)).collect();
         match self.world.lead(probes) {
             Ok(led) => {
@@ -211,7 +196,7 @@ impl<'r> Run<'r> {
 
     /// Takes the ports of the host that are asked for, and writes down what is begun before anybody
     /// else can.
-    fn take(&self, stages: &mut [Result<Stage<'_>>]) {
+    fn take(&self, stages: &mut [Result<Stage<Todo<'_>>>]) {
         if todos(stages).next().is_none() {
             return;
         }
@@ -240,7 +225,7 @@ impl<'r> Run<'r> {
 
     /// Makes the rules of all of them at once. Where that fails, each is tried by itself, so that its
     /// error is its own.
-    fn enforce(&self, stages: &[Result<Stage<'_>>]) -> bool {
+    fn enforce(&self, stages: &[Result<Stage<Todo<'_>>>]) -> bool {
         let owners: BTreeSet<Uid> = todos(stages).map(|todo| todo.record.uid).collect();
         if owners.len() < 2 {
             return false;
@@ -301,24 +286,6 @@ impl Seen {
             }
         }
         Ok(Self { records, listed })
-    }
-}
-
-fn todos<'s, 'w: 's>(stages: &'s [Result<Stage<'w>>]) -> impl Iterator<Item = &'s Todo<'w>> {
-    stages.iter().filter_map(|stage| match stage {
-        Ok(Stage::Wanted(todo)) => Some(&**todo),
-        _ => None,
-    })
-}
-
-/// Does something with each that is to be made or changed; one with which it fails is out.
-fn each<'w>(stages: &mut [Result<Stage<'w>>], mut work: impl FnMut(&mut Todo<'w>) -> Result<()>) {
-    for stage in stages {
-        if let Ok(Stage::Wanted(todo)) = stage
-            && let Err(error) = work(todo)
-        {
-            *stage = Err(error);
-        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::labels;
 use super::rules::{self, require_firewall};
 use super::worker::ForwardWorker;
-use super::{AT_ONCE, OBJECT_WAIT, note};
+use super::{OBJECT_WAIT, note};
 use crate::api::{Kind, Name, ObjectKey, PortForward, Reporter, Uid};
 use crate::engine::executor::execute;
 use crate::engine::failpoint::boundary;
 use crate::engine::options::{Applied, DeleteOptions, DryRun};
+use crate::engine::together::in_order;
 use crate::error::{Error, Result};
 use crate::observe::{World, not_found};
 use crate::plan::forward;
@@ -25,17 +26,10 @@ pub(in crate::engine) fn delete(
     options: &DeleteOptions,
     reporter: &dyn Reporter,
 ) -> Vec<Result<Applied>> {
-    let mut order: Vec<usize> = (0..keys.len()).collect();
-    // Runs that lock the same ones lock them in the same order.
-    order.sort_by_key(|at| &keys[*at].name);
-    let mut results: Vec<(usize, Result<Applied>)> = Vec::new();
-    for some in order.chunks(AT_ONCE) {
-        let theirs: Vec<&ObjectKey> = some.iter().map(|at| &keys[*at]).collect();
-        let deleted = delete_some(world, &theirs, options, reporter);
-        results.extend(some.iter().copied().zip(deleted));
-    }
-    results.sort_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
+    let name = |key: &ObjectKey| key.name.clone();
+    in_order(keys, name, |some| {
+        delete_some(world, some, options, reporter)
+    })
 }
 
 /// One that is to go; `None` where another run was faster.

@@ -40,9 +40,6 @@ use crate::store::{Event, EventType};
 /// How long to wait for another run that works on the same forward.
 const OBJECT_WAIT: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// How many are worked on together: each has a file open that locks it.
-const AT_ONCE: usize = 400;
-
 /// Writes an event; one that cannot be written is no reason to fail.
 fn note(world: &World, key: &ObjectKey, uid: Uid, reason: &str, message: &str) {
     debug_assert_eq!(key.kind, Kind::PortForward);

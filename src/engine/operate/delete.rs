@@ -1,5 +1,6 @@
 //! Deletes objects of all kinds.
 
+use std::slice;
 use std::sync::Mutex;
 
 use super::Tell;
@@ -7,6 +8,7 @@ use super::settle::event;
 use crate::api::{Kind, ObjectKey, Reporter};
 use crate::engine::batch::{Batch, run_all};
 use crate::engine::options::{Applied, DeleteOptions, DryRun, WIDTH};
+use crate::engine::together::only;
 use crate::engine::{balancers, forwards, images, instances, networks, owned, snapshots, volumes};
 use crate::error::{Error, Result};
 use crate::observe::World;
@@ -52,13 +54,14 @@ pub fn delete(
                 Err(e) => Err(e),
             }
         };
+        let together = |deleted: Vec<Result<Applied>>| {
+            let each = deleted.into_iter().zip(&level);
+            each.map(|(applied, key)| told(key, applied)).collect()
+        };
         sum.merge(match kind {
-            // One writing of the firewall serves for all of them.
-            Kind::PortForward => forwards::delete(world, &level, options, reporter)
-                .into_iter()
-                .zip(&level)
-                .map(|(applied, key)| told(key, applied))
-                .collect(),
+            // One writing of the firewall serves for all of them, or one of what nginx is told.
+            Kind::PortForward => together(forwards::delete(world, &level, options, reporter)),
+            Kind::LoadBalancer => together(balancers::delete(world, &level, options, reporter)),
             _ => run_all(&level, WIDTH, |key| {
                 told(key, delete_one(world, key, options, reporter))
             }),
@@ -94,12 +97,20 @@ fn delete_one(
         return snapshots::delete(world, key, options, reporter);
     }
     if key.kind == Kind::PortForward {
-        let mut deleted = forwards::delete(world, std::slice::from_ref(key), options, reporter);
-        let none = || Err(Error::failed("nothing came of it"));
-        return deleted.pop().unwrap_or_else(none);
+        return only(forwards::delete(
+            world,
+            slice::from_ref(key),
+            options,
+            reporter,
+        ));
     }
     if key.kind == Kind::LoadBalancer {
-        return balancers::delete(world, key, options, reporter);
+        return only(balancers::delete(
+            world,
+            slice::from_ref(key),
+            options,
+            reporter,
+        ));
     }
     if key.kind == Kind::Network {
         return networks::delete(world, key, options, reporter);

@@ -15,8 +15,9 @@ use std::sync::Mutex;
 
 use super::batch::{Batch, run_all};
 use super::options::{Applied, ApplyOptions, DryRun, WIDTH};
+use super::together::only;
 use super::{balancers, forwards, instances, networks, owned, references, snapshots, volumes};
-use crate::api::{Kind, Object, ObjectKey, PortForward, Reporter};
+use crate::api::{Kind, LoadBalancer, Object, ObjectKey, PortForward, Reporter};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan;
@@ -53,10 +54,12 @@ pub fn apply(
         };
         let unharmed = |object: &Object| references::unharmed(object, &before);
         let batch = match level[0].kind() {
-            Kind::PortForward => apply_forwards(world, &level, options, reporter, &unharmed)
-                .zip(&level)
-                .map(|(applied, object)| told(object, applied))
-                .collect(),
+            Kind::PortForward | Kind::LoadBalancer => {
+                apply_together(world, &level, options, reporter, &unharmed)
+                    .zip(&level)
+                    .map(|(applied, object)| told(object, applied))
+                    .collect()
+            }
             _ => run_all(&level, WIDTH, |object| {
                 let applied =
                     unharmed(object).and_then(|()| apply_one(world, object, options, reporter));
@@ -88,8 +91,9 @@ const fn touches_networks(kind: Kind) -> bool {
     )
 }
 
-/// Applies all forwards of a run together: one look at what there is, one writing of the firewall.
-fn apply_forwards(
+/// Applies all forwards or balancers of a run together: one look at what there is, one writing of the
+/// firewall or of what nginx is told.
+fn apply_together(
     world: &World,
     level: &[Object],
     options: &ApplyOptions,
@@ -97,14 +101,22 @@ fn apply_forwards(
     unharmed: &dyn Fn(&Object) -> Result<()>,
 ) -> impl Iterator<Item = Result<Applied>> {
     let harm: Vec<Result<()>> = level.iter().map(unharmed).collect();
-    let whole = level.iter().zip(&harm).filter(|(_, harm)| harm.is_ok());
-    let wanted: Vec<&PortForward> = whole
+    let whole = || level.iter().zip(&harm).filter(|(_, harm)| harm.is_ok());
+    let forwards: Vec<&PortForward> = whole()
         .filter_map(|(object, _)| match object {
             Object::PortForward(forward) => Some(&**forward),
             _ => None,
         })
         .collect();
-    let mut applied = forwards::apply(world, &wanted, options, reporter).into_iter();
+    let balancers: Vec<&LoadBalancer> = whole()
+        .filter_map(|(object, _)| match object {
+            Object::LoadBalancer(balancer) => Some(&**balancer),
+            _ => None,
+        })
+        .collect();
+    let mut applied = forwards::apply(world, &forwards, options, reporter);
+    applied.extend(balancers::apply(world, &balancers, options, reporter));
+    let mut applied = applied.into_iter();
     let one = move |harm: Result<()>| {
         harm.and_then(|()| {
             let none = || Err(Error::failed("nothing came of it"));
@@ -127,10 +139,8 @@ fn apply_one(
         Object::Snapshot(wanted) => snapshots::apply(world, wanted, options, reporter),
         Object::InstanceType(wanted) => instance_type::apply_type(world, wanted, options),
         Object::Image(wanted) => image::apply_image(world, wanted, options, reporter),
-        Object::PortForward(wanted) => forwards::apply(world, &[wanted], options, reporter)
-            .pop()
-            .unwrap_or_else(|| Err(Error::failed("nothing came of it"))),
-        Object::LoadBalancer(wanted) => balancers::apply(world, wanted, options, reporter),
+        Object::PortForward(wanted) => only(forwards::apply(world, &[wanted], options, reporter)),
+        Object::LoadBalancer(wanted) => only(balancers::apply(world, &[wanted], options, reporter)),
         Object::Network(wanted) => networks::apply(world, wanted, options, reporter),
     }
 }

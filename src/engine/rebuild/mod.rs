@@ -5,7 +5,8 @@ mod instances;
 mod networks;
 mod volumes;
 
-use crate::error::Result;
+use crate::engine::{balancers, forwards, snapshots};
+use crate::error::{Error, Result};
 use crate::observe::World;
 
 pub(super) use images::images_forgotten;
@@ -22,9 +23,15 @@ pub struct Rebuilt {
     volumes: Vec<String>,
     snapshots: Vec<String>,
     incomplete: Vec<String>,
+    errors: Vec<Error>,
 }
 
 impl Rebuilt {
+    /// Takes out what went wrong; all the rest was rebuilt nevertheless.
+    pub fn take_errors(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.errors)
+    }
+
     /// Returns what was found, a line each.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
@@ -48,31 +55,66 @@ impl Rebuilt {
                 .map(|n| format!("snapshot/{n} rebuilt")),
         );
         lines.extend(self.incomplete.iter().cloned());
-        if lines.is_empty() {
-            lines.push("nothing is missing from the store".to_owned());
-        }
         lines
     }
 }
 
-/// Rebuilds what the store has not. Records that are there stay as they are.
+/// Rebuilds what the store has not. Records that are there stay as they are. What cannot be looked at
+/// does not keep the rest from being rebuilt.
 ///
 /// # Errors
-/// What libvirt or the store refuses.
+/// When there is no daemon or no store; what goes wrong with a part is in the result.
 pub fn run(world: &World) -> Result<Rebuilt> {
+    world.host()?;
+    world.store()?;
+    let parts: [fn(&World, &mut Rebuilt) -> Result<()>; 6] = [
+        images::rebuild,
+        networks::rebuild,
+        in_pools,
+        instances::rebuild,
+        |world, rebuilt| {
+            let found = forwards::rebuild(world)?;
+            rebuilt.forwards = found.names;
+            rebuilt.incomplete.extend(found.incomplete);
+            Ok(())
+        },
+        |world, rebuilt| {
+            let found = balancers::rebuild(world)?;
+            rebuilt.balancers = found.names;
+            rebuilt.incomplete.extend(found.incomplete);
+            Ok(())
+        },
+    ];
     let mut rebuilt = Rebuilt::default();
-    images::rebuild(world, &mut rebuilt)?;
-    networks::rebuild(world, &mut rebuilt)?;
-    volumes::rebuild(world, &mut rebuilt)?;
-    rebuilt.snapshots = super::snapshots::rebuild(world)?;
-    instances::rebuild(world, &mut rebuilt)?;
-    let forwards = super::forwards::rebuild(world)?;
-    rebuilt.forwards = forwards.names;
-    rebuilt.incomplete.extend(forwards.incomplete);
-    let balancers = super::balancers::rebuild(world)?;
-    rebuilt.balancers = balancers.names;
-    rebuilt.incomplete.extend(balancers.incomplete);
+    for part in parts {
+        if let Err(error) = part(world, &mut rebuilt) {
+            rebuilt.errors.push(error);
+        }
+    }
     Ok(rebuilt)
+}
+
+/// Volumes and snapshots may lie in any pool.
+fn in_pools(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
+    for pool in world.host()?.pools()? {
+        let mut found = || -> Result<()> {
+            if !pool.is_active()? {
+                return Ok(());
+            }
+            volumes::rebuild(world, &pool, rebuilt)?;
+            rebuilt.snapshots.extend(snapshots::rebuild(world, &pool)?);
+            Ok(())
+        };
+        let looked = found();
+        if let Err(error) = looked {
+            let name = &pool.name;
+            let told = format!("cannot tell what lies in pool {name:?}");
+            rebuilt
+                .errors
+                .push(error.context(told).hint("kvmctl store rebuild"));
+        }
+    }
+    Ok(())
 }
 
 /// A raw volume may be padded.

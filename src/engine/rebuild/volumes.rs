@@ -7,39 +7,33 @@ use crate::libvirt::{Pool, PoolSort};
 use crate::observe::World;
 use crate::store::{FileRecord, STORE_WAIT, VolumeRecord};
 
-/// Volumes are known by their sidecars, in whichever pool.
-pub(super) fn rebuild(world: &World, rebuilt: &mut Rebuilt) -> Result<()> {
+/// Volumes are known by their sidecars.
+pub(super) fn rebuild(world: &World, pool: &Pool, rebuilt: &mut Rebuilt) -> Result<()> {
     let store = world.store()?;
-    for pool in world.host()?.pools()? {
-        if !pool.is_active()? {
+    if pool.sort()? == PoolSort::Logical {
+        return rebuild_logical(world, pool, rebuilt);
+    }
+    // Sidecars need not be known to it.
+    pool.refresh()?;
+    for sidecar in pool.volumes()? {
+        let Some(file) = sidecar.name.strip_suffix(".json") else {
+            continue;
+        };
+        if file.starts_with("kvmctl-image-") || pool.find_volume(file)?.is_none() {
             continue;
         }
-        if pool.sort()? == PoolSort::Logical {
-            rebuild_logical(world, &pool, rebuilt)?;
+        let mut text = Vec::new();
+        sidecar.download(&mut text, 0, 1 << 20)?;
+        let Ok(record) = serde_json::from_slice::<VolumeRecord>(trimmed(&text)) else {
+            continue;
+        };
+        let here = record.file.volume == file && record.file.pool == pool.name;
+        if !here || store.get::<VolumeRecord>(&record.name)?.is_some() {
             continue;
         }
-        // Sidecars need not be known to it.
-        pool.refresh()?;
-        for sidecar in pool.volumes()? {
-            let Some(file) = sidecar.name.strip_suffix(".json") else {
-                continue;
-            };
-            if file.starts_with("kvmctl-image-") || pool.find_volume(file)?.is_none() {
-                continue;
-            }
-            let mut text = Vec::new();
-            sidecar.download(&mut text, 0, 1 << 20)?;
-            let Ok(record) = serde_json::from_slice::<VolumeRecord>(trimmed(&text)) else {
-                continue;
-            };
-            let here = record.file.volume == file && record.file.pool == pool.name;
-            if !here || store.get::<VolumeRecord>(&record.name)?.is_some() {
-                continue;
-            }
-            let _lock = store.lock(STORE_WAIT)?;
-            store.put(&record)?;
-            rebuilt.volumes.push(record.name.to_string());
-        }
+        let _lock = store.lock(STORE_WAIT)?;
+        store.put(&record)?;
+        rebuilt.volumes.push(record.name.to_string());
     }
     Ok(())
 }

@@ -143,20 +143,33 @@ impl Nginx {
             return Ok(Changed::nothing());
         }
         let _locked = self.home.lock()?;
-        let mut sites: BTreeMap<Uid, Site> = BTreeMap::new();
-        for site in self.home.sites()? {
-            sites.insert(site.uid, site);
-        }
+        let mut sites = self.sites()?;
         sites.retain(|uid, _| !remove.contains(uid));
         for balancer in put {
             let site = Site::render(balancer)?;
             sites.insert(site.uid, site);
         }
-        let did = change::bring_into_force(&self.home, &self.processes()?, &in_order(&sites))?;
-        Ok(Changed {
-            did,
-            refused: Vec::new(),
-        })
+        self.force(sites, BTreeMap::new())
+    }
+
+    /// Puts balancers into force as [`Self::change`] does. One that nginx does not take stays as it
+    /// was, and is named.
+    ///
+    /// # Errors
+    /// [`NginxError`], when it is not for one of them alone that it cannot be done.
+    pub fn change_each(&self, put: &[ResolvedBalancer]) -> Result<Changed, NginxError> {
+        if put.is_empty() {
+            return Ok(Changed::nothing());
+        }
+        let _locked = self.home.lock()?;
+        let mut sites = self.sites()?;
+        let mut else_as = BTreeMap::new();
+        for balancer in put {
+            let site = Site::render(balancer)?;
+            let uid = site.uid;
+            else_as.insert(uid, sites.insert(uid, site));
+        }
+        self.force(sites, else_as)
     }
 
     /// Makes exactly these balancers be in force. One that nginx does not take, such as one whose
@@ -174,21 +187,39 @@ impl Nginx {
             let site = Site::render(balancer)?;
             sites.insert(site.uid, site);
         }
+        let else_as = sites.keys().map(|uid| (*uid, None)).collect();
+        self.force(sites, else_as)
+    }
+
+    fn sites(&self) -> Result<BTreeMap<Uid, Site>, NginxError> {
+        let sites = self.home.sites()?.into_iter();
+        Ok(sites.map(|site| (site.uid, site)).collect())
+    }
+
+    /// Brings sites into force. One of `else_as` that nginx does not take becomes what it is there.
+    fn force(
+        &self,
+        mut sites: BTreeMap<Uid, Site>,
+        mut else_as: BTreeMap<Uid, Option<Site>>,
+    ) -> Result<Changed, NginxError> {
         let mut refused = Vec::new();
         loop {
             let tried = change::bring_into_force(&self.home, &self.processes()?, &in_order(&sites));
-            match tried {
+            let error = match tried {
                 Ok(did) => return Ok(Changed { did, refused }),
-                Err(error) => {
-                    let Some(uid) = culprit(&error, &sites) else {
-                        return Err(error);
-                    };
-                    sites.remove(&uid);
-                    refused.push((uid, error.to_string()));
-                    if sites.is_empty() {
-                        return Err(error);
-                    }
-                }
+                Err(error) => error,
+            };
+            let culprit = culprit(&error, &sites);
+            let Some((uid, before)) = culprit.and_then(|uid| else_as.remove_entry(&uid)) else {
+                return Err(error);
+            };
+            match before {
+                Some(before) => sites.insert(uid, before),
+                None => sites.remove(&uid),
+            };
+            refused.push((uid, error.to_string()));
+            if sites.is_empty() {
+                return Err(error);
             }
         }
     }
