@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::options::ApplyMode;
 use crate::error::{Error, Result};
 use crate::manifest;
 use crate::store::{Annotations, Labels};
@@ -14,6 +15,17 @@ pub(super) struct Governed<'a, S> {
     pub(super) labels: &'a Labels,
     pub(super) annotations: &'a Annotations,
     pub(super) spec: &'a S,
+}
+
+impl<'a, S> Governed<'a, S> {
+    /// Puts the parts together.
+    pub(super) const fn new(labels: &'a Labels, annotations: &'a Annotations, spec: &'a S) -> Self {
+        Self {
+            labels,
+            annotations,
+            spec,
+        }
+    }
 }
 
 /// What an object should become.
@@ -33,6 +45,22 @@ impl<S: Clone + Serialize + DeserializeOwned> Desired<S> {
             labels: wanted.labels.clone(),
             annotations: wanted.annotations.clone(),
             kept: Vec::new(),
+        }
+    }
+
+    /// Works out what an object should become in one of the ways of changing it.
+    ///
+    /// # Errors
+    /// As [`Self::merged`].
+    pub(super) fn by(
+        mode: ApplyMode,
+        last: Option<Governed<'_, S>>,
+        wanted: Governed<'_, S>,
+        live: Governed<'_, S>,
+    ) -> Result<Self> {
+        match mode {
+            ApplyMode::Replace => Ok(Self::whole(wanted)),
+            ApplyMode::Apply | ApplyMode::Create => Self::merged(last, wanted, live),
         }
     }
 

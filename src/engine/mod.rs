@@ -17,7 +17,6 @@ pub mod guest;
 mod holes;
 pub mod images;
 mod instances;
-mod merged;
 pub mod networks;
 mod operate;
 mod options;

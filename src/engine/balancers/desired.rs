@@ -3,8 +3,8 @@
 use super::key_of;
 use super::one::applied_of;
 use crate::api::{API_VERSION, LoadBalancer, LoadBalancerSpec, Object, ObjectMeta};
+use crate::engine::desired::{Desired, Governed};
 use crate::engine::instances::Sides;
-use crate::engine::merged::merged;
 use crate::engine::options::ApplyMode;
 use crate::error::Result;
 use crate::manifest;
@@ -18,32 +18,29 @@ pub(super) fn desired(
     mode: ApplyMode,
 ) -> Result<BalancerRecord> {
     let meta = &wanted.metadata;
-    let new = (&meta.labels, &meta.annotations, &wanted.spec);
-    let (labels, annotations, spec) = match mode {
-        ApplyMode::Replace => (new.0.clone(), new.1.clone(), new.2.clone()),
-        _ => {
-            let last = before.last_applied.as_ref();
-            let last = last.map(|l| (&l.labels, &l.annotations, &l.spec));
-            let live = (&before.labels, &before.annotations, &before.spec);
-            merged(last, new, live)?
-        }
-    };
-    let same =
-        (&labels, &annotations, &spec) == (&before.labels, &before.annotations, &before.spec);
+    let live = || Governed::new(&before.labels, &before.annotations, &before.spec);
+    let last = before.last_applied.as_ref();
+    let desired = Desired::by(
+        mode,
+        last.map(|l| Governed::new(&l.labels, &l.annotations, &l.spec)),
+        Governed::new(&meta.labels, &meta.annotations, &wanted.spec),
+        live(),
+    )?;
+    let same = desired.is(live());
     let applied = AppliedBalancer {
         labels: meta.labels.clone(),
         annotations: meta.annotations.clone(),
         spec: wanted.spec.clone(),
     };
     Ok(BalancerRecord {
-        generation: before.generation + u64::from(spec != before.spec),
+        generation: before.generation + u64::from(desired.spec != before.spec),
         last_applied: match same {
             true => before.last_applied.clone(),
             false => Some(applied),
         },
-        labels,
-        annotations,
-        spec,
+        labels: desired.labels,
+        annotations: desired.annotations,
+        spec: desired.spec,
         ..before.clone()
     })
 }

@@ -2,8 +2,8 @@
 
 use super::one::{key_of, listed};
 use crate::api::{API_VERSION, Object, ObjectMeta, PortForward, PortForwardSpec};
+use crate::engine::desired::{Desired, Governed};
 use crate::engine::instances::Sides;
-use crate::engine::merged::merged as merge;
 use crate::engine::options::ApplyMode;
 use crate::error::Result;
 use crate::manifest;
@@ -16,36 +16,21 @@ pub(super) fn desired(
     wanted: &PortForward,
     mode: ApplyMode,
 ) -> Result<ForwardRecord> {
-    let (labels, annotations, spec) = match mode {
-        ApplyMode::Replace => (
-            wanted.metadata.labels.clone(),
-            wanted.metadata.annotations.clone(),
-            wanted.spec.clone(),
-        ),
-        _ => merged(before, wanted)?,
-    };
-    let changed = spec != before.spec;
-    Ok(ForwardRecord {
-        labels,
-        annotations,
-        generation: before.generation + u64::from(changed),
-        spec,
-        ..before.clone()
-    })
-}
-
-/// Merges three ways: what was applied last, what is wanted now, what is there.
-fn merged(
-    before: &ForwardRecord,
-    wanted: &PortForward,
-) -> Result<(Labels, Annotations, PortForwardSpec)> {
     let last = before.last_applied.as_ref();
     let meta = &wanted.metadata;
-    merge(
-        last.map(|l| (&l.labels, &l.annotations, &l.spec)),
-        (&meta.labels, &meta.annotations, &wanted.spec),
-        (&before.labels, &before.annotations, &before.spec),
-    )
+    let desired = Desired::by(
+        mode,
+        last.map(|l| Governed::new(&l.labels, &l.annotations, &l.spec)),
+        Governed::new(&meta.labels, &meta.annotations, &wanted.spec),
+        Governed::new(&before.labels, &before.annotations, &before.spec),
+    )?;
+    Ok(ForwardRecord {
+        labels: desired.labels,
+        annotations: desired.annotations,
+        generation: before.generation + u64::from(desired.spec != before.spec),
+        spec: desired.spec,
+        ..before.clone()
+    })
 }
 
 /// Works out what applying a forward would change.

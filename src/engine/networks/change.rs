@@ -66,17 +66,13 @@ pub(super) fn update(
 }
 
 fn merged(found: &Found, wanted: &Network, mode: ApplyMode) -> Result<Desired<NetworkSpec>> {
-    match mode {
-        ApplyMode::Replace => Ok(Desired::whole(governed(wanted))),
-        ApplyMode::Apply | ApplyMode::Create => {
-            let last = found.last_applied();
-            Desired::merged(
-                last.as_ref().map(|l| l.governed()),
-                governed(wanted),
-                found.governed(),
-            )
-        }
-    }
+    let last = found.last_applied();
+    Desired::by(
+        mode,
+        last.as_ref().map(|l| l.governed()),
+        governed(wanted),
+        found.governed(),
+    )
 }
 
 fn plan_update(
