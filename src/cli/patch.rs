@@ -2,14 +2,13 @@
 
 use clap::{Args, ValueEnum};
 
-use super::context::Ctx;
+use super::context::{Ctx, dry_run_suffix};
 use super::create::instance::read_text;
 use super::targets::Targets;
-use crate::api::{Kind, Object};
+use crate::api::{Kind, Object, ObjectKey};
 use crate::engine::{self, ApplyMode, ApplyOptions, DryRun};
 use crate::error::{Error, Result};
 use crate::manifest::{self, Strictness};
-use crate::observe::World;
 use crate::plan::Outcome;
 
 /// The forms a patch may have.
@@ -46,6 +45,9 @@ pub(crate) struct PatchArgs {
         value_name = "TYPE"
     )]
     kind: PatchType,
+    /// Change nothing: "client" only reads, "server" checks against libvirt
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    dry_run: Option<String>,
 }
 
 /// Patches objects.
@@ -57,8 +59,11 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
     };
     let patch: serde_json::Value = serde_yaml::from_str(&text)
         .map_err(|e| Error::usage("the patch is neither JSON nor YAML").caused_by(e))?;
+    let dry_run = ctx.where_to_stop(args.dry_run.as_deref())?;
+    let suffix = dry_run_suffix(dry_run);
     let keys = Targets::parse(noun, &args.targets, "patch")?.named()?;
     let results = ctx.results()?;
+    let mut foreseen = Vec::new();
     for key in &keys {
         let live = engine::manifest_of(ctx.world()?, key)?;
         let patched = match args.kind {
@@ -71,7 +76,7 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
             Kind::Instance | Kind::PortForward | Kind::LoadBalancer
         );
         if patched == live && !may_be_half {
-            results.tell(key, "patched (no change)")?;
+            results.tell(key, &format!("patched (no change){suffix}"))?;
             continue;
         }
         let parsed = manifest::parse("patch", &patched.to_string(), Strictness::Strict)
@@ -82,23 +87,31 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PatchArgs) -> Result<()> 
                 "the patch makes {key} another object: kind and name cannot be changed"
             )));
         }
-        let mode = ApplyMode::Replace;
+        foreseen.extend(objects.first().cloned());
         let options = ApplyOptions {
-            mode,
-            dry_run: DryRun::None,
+            mode: ApplyMode::Replace,
+            dry_run,
             wait: None,
             error_unchanged: false,
         };
-        let outcome = ctx.apply_quietly(objects, &options)?;
+        let outcome = match dry_run {
+            DryRun::Client { .. } => vec![Outcome::Configured],
+            _ => ctx.apply_quietly(objects, &options)?,
+        };
         let changed = outcome.iter().any(|o| *o != Outcome::Unchanged);
-        results.tell(
-            key,
-            if changed {
-                "patched"
-            } else {
-                "patched (no change)"
-            },
-        )?;
+        let word = if changed {
+            "patched"
+        } else {
+            "patched (no change)"
+        };
+        results.tell(key, &format!("{word}{suffix}"))?;
     }
-    results.show(&keys, World::get)
+    let would_be = |key: &ObjectKey| {
+        let mut changed = foreseen.iter();
+        changed.find(|o| o.key().as_ref() == Some(key)).cloned()
+    };
+    results.show(&keys, |world, key| match dry_run {
+        DryRun::None => world.get(key),
+        _ => would_be(key).map_or_else(|| world.get(key), Ok),
+    })
 }

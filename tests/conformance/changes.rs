@@ -127,6 +127,21 @@ fn a_patch_changes_fields_and_never_the_object() {
     kvmctl(&env, "apply -f small.yaml").ok();
     let patch = |patch: &str| env.kvmctl(["patch", "type", "small", "-p", patch]);
     let cpus = r#"{"spec":{"cpus":2}}"#;
+    let dry = |place: &str, output: &str| {
+        let command = ["patch", "type", "small", "-p", cpus, place, "-o", output];
+        env.kvmctl(command).ok().text().to_owned()
+    };
+    for place in ["--dry-run=client", "--dry-run=server"] {
+        let cpus = dry(place, "jsonpath={.spec.cpus}");
+        assert_eq!(cpus, "2", "{place}: what it would be");
+        assert_eq!(dry(place, "name"), "type/small");
+    }
+    let dry_run = ["patch", "type", "small", "-p", cpus, "--dry-run=server"];
+    let told = "type/small patched (server dry run)";
+    assert_eq!(env.kvmctl(dry_run).ok().text(), told);
+    let field = "jsonpath={.spec.cpus}";
+    let now = env.kvmctl(["get", "type", "small", "-o", field]).ok();
+    assert_eq!(now.text(), "1", "nothing was changed");
     assert_eq!(patch(cpus).ok().text(), "type/small patched");
     assert_eq!(patch(cpus).ok().text(), "type/small patched (no change)");
     patch(r#"{"metadata":{"name":"other"}}"#).code(2);

@@ -186,11 +186,7 @@ impl Ctx {
             reporter.as_ref(),
             &|applied| {
                 self.print_notes(applied);
-                let suffix = match options.dry_run {
-                    DryRun::None => "",
-                    DryRun::Client { .. } => " (dry run)",
-                    DryRun::Server { .. } => " (server dry run)",
-                };
+                let suffix = dry_run_suffix(options.dry_run);
                 if format == OutputFormat::Name {
                     self.ui.out_line(&applied.key.to_string())
                 } else {
@@ -272,6 +268,15 @@ fn prepared(objects: Vec<Object>, mode: ApplyMode) -> Result<Vec<Object>> {
         .map(|o| Located::elsewhere(o, "the command line"))
         .collect();
     named(checked(&located, purpose)?)
+}
+
+/// Returns what stands behind the word for something that was not done.
+pub(crate) const fn dry_run_suffix(dry_run: DryRun) -> &'static str {
+    match dry_run {
+        DryRun::None => "",
+        DryRun::Client { .. } => " (dry run)",
+        DryRun::Server { .. } => " (server dry run)",
+    }
 }
 
 /// Words what came of an object, or would come.

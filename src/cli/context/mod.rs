@@ -6,6 +6,8 @@ mod manifests;
 mod print;
 mod results;
 
+pub(crate) use change::dry_run_suffix;
+
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
