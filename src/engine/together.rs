@@ -5,7 +5,7 @@ use super::options::Applied;
 use crate::error::{Error, Result};
 
 /// How many are worked on together: each has a file open that locks it.
-const AT_ONCE: usize = 400;
+pub(super) const AT_ONCE: usize = 400;
 
 /// How far one of them is.
 pub(super) enum Stage<T> {

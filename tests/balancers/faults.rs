@@ -48,7 +48,7 @@ fn a_port_of_somebody_else_is_refused_before_anything_is_written() {
     let taken = TcpListener::bind((HOST, 8081)).unwrap();
     let lb = balancer("lb", json!({"port": 8081, "targets": http(&["a"])}));
     for error in [
-        rig.nginx.check(&lb).unwrap_err(),
+        rig.nginx.checker().unwrap().check(&lb).unwrap_err(),
         rig.nginx
             .change(std::slice::from_ref(&lb), &[])
             .unwrap_err(),
@@ -63,7 +63,11 @@ fn a_port_of_somebody_else_is_refused_before_anything_is_written() {
     drop(taken);
     let elsewhere = json!({"port": 8081, "address": "192.0.2.1", "targets": http(&["a"])});
     assert!(matches!(
-        rig.nginx.check(&balancer("far", elsewhere)).unwrap_err(),
+        rig.nginx
+            .checker()
+            .unwrap()
+            .check(&balancer("far", elsewhere))
+            .unwrap_err(),
         NginxError::NoAddress(_)
     ));
     rig.nginx.change(&[lb], &[]).unwrap();
@@ -253,7 +257,7 @@ fn another_nginx_is_left_alone() {
     rig.nginx.change(&[more], &[]).unwrap();
     let clash = balancer("clash", json!({"port": 8099, "targets": http(&["a"])}));
     assert!(
-        matches!(rig.nginx.check(&clash).unwrap_err(), NginxError::Taken { program: Some(p), .. } if p.contains("nginx"))
+        matches!(rig.nginx.checker().unwrap().check(&clash).unwrap_err(), NginxError::Taken { program: Some(p), .. } if p.contains("nginx"))
     );
     rig.nginx
         .change(&[], &[lb.object.metadata.uid.unwrap()])

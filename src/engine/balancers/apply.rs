@@ -54,7 +54,7 @@ pub(super) fn update(
         dry,
         reporter,
     };
-    let stage = changed(key.clone(), None, before, record);
+    let stage = changed(key.clone(), None, before, record, false);
     only(run.carry_out(vec![Ok(stage)]))
 }
 
@@ -107,14 +107,15 @@ impl Todo<'_> {
     }
 }
 
-/// What there is to do for one that is there.
+/// What there is to do for one that is there, and that nginx may have to read again all the same.
 fn changed<'w>(
     key: ObjectKey,
     object: Option<ObjectLock<'w>>,
     before: BalancerRecord,
     record: BalancerRecord,
+    again: bool,
 ) -> Stage<Todo<'w>> {
-    if record == before && before.begun.is_none() {
+    if record == before && before.begun.is_none() && !again {
         return Stage::Done(told(&ObjectPlan::unchanged(key)));
     }
     let outcome = match before.begun {
@@ -186,7 +187,15 @@ impl<'r> Run<'r> {
             return Err(already_exists(&key));
         }
         let record = desired(&before, wanted, mode)?;
-        Ok(changed(key, object, before, record))
+        let again = record.spec.tls.is_some() && self.is_renewed(record.uid);
+        Ok(changed(key, object, before, record, again))
+    }
+
+    /// Returns whether a certificate is another by now than the one that nginx has loaded.
+    fn is_renewed(&self, uid: Uid) -> bool {
+        let nginx = self.world.nginx().ok();
+        let renewed = nginx.and_then(|n| n.with_other_certificates().ok());
+        renewed.is_some_and(|renewed| renewed.contains(&uid))
     }
 
     fn carry_out(&self, mut stages: Vec<Result<Stage<Todo<'_>>>>) -> Vec<Result<Applied>> {
@@ -219,14 +228,14 @@ impl<'r> Run<'r> {
         if !self.dry {
             nginx.may_change()?;
         }
-        let mut holders = Holders::collect(world)?;
+        let (checker, mut holders) = (nginx.checker()?, Holders::collect(world)?);
         each(stages, |todo| {
             if todo.has_sockets() {
                 return Ok(());
             }
             holders.check(&todo.record)?;
             let wanted = world.resolve(todo.record.clone(), &whereabouts)?;
-            nginx.check(&wanted.resolved)?;
+            checker.check(&wanted.resolved)?;
             holders.keep(&todo.record);
             Ok(())
         });

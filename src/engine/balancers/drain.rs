@@ -95,7 +95,8 @@ fn wait(
         let seen = nginx.seen()?;
         let open: Vec<(&String, u64)> = sockets
             .iter()
-            .map(|(name, at)| (name, seen.connections.to_target(protocol, *at)))
+            // Workers that came since open none; those to the same target for other balancers stay.
+            .map(|(name, at)| (name, seen.retired.to_target(protocol, *at)))
             .filter(|(_, n)| *n > 0)
             .collect();
         if open.is_empty() {

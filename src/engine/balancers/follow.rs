@@ -6,8 +6,9 @@ use super::mend::{self, Off};
 use super::worker::BalancerWorker;
 use super::{OBJECT_WAIT, note, reach, serve};
 use crate::api::{Kind, Name, ObjectKey, Reporter};
+use crate::engine::together::AT_ONCE;
 use crate::error::{Error, Result};
-use crate::observe::World;
+use crate::observe::{Whereabouts, World};
 use crate::store::{BalancerRecord, IntentOp, ObjectLock, STORE_WAIT};
 
 /// Makes nginx follow at the end of a command that touched instances or networks. It says what it did,
@@ -75,30 +76,47 @@ pub(in crate::engine) fn leave(
     reporter: &dyn Reporter,
 ) -> Result<()> {
     let mut records: Vec<BalancerRecord> = world.store_for_reading()?.all()?;
-    records.retain(|r| !r.is_going() && (lists(r, instance) || r.spec.selector.is_some()));
+    // A change that was begun may be this one, of a run that was killed before nginx heard of it.
+    let concerned =
+        |r: &BalancerRecord| lists(r, instance) || r.spec.selector.is_some() || r.begun.is_some();
+    records.retain(|r| !r.is_going() && concerned(r));
+    if records.is_empty() {
+        return Ok(());
+    }
+    let whereabouts = world.whereabouts()?;
     // Runs that lock the same ones lock them in the same order.
     records.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut each = records.chunks(AT_ONCE);
+    each.try_for_each(|some| leave_some(world, some, instance, &whereabouts, reporter))
+}
+
+fn leave_some(
+    world: &World,
+    records: &[BalancerRecord],
+    instance: &Name,
+    whereabouts: &Whereabouts,
+    reporter: &dyn Reporter,
+) -> Result<()> {
     let mut left = Vec::new();
     for record in records {
-        left.extend(strike(world, &record, instance, reporter)?);
+        left.extend(strike(world, record, instance, whereabouts, reporter)?);
     }
     let records: Vec<&BalancerRecord> = left.iter().map(|l| &l.record).collect();
     let served = serve::serve_together(world, &records);
     for balancer in left {
         let (key, uid) = (&balancer.key, balancer.record.uid);
         let worker = BalancerWorker::new(world, uid);
-        match (balancer.was_listed, served.contains(&uid)) {
+        match (balancer.record.begun.is_some(), served.contains(&uid)) {
             (true, true) => worker.finish()?,
             (true, false) => worker.again()?,
-            (false, true) => continue,
+            (false, true) => {}
             // Its labels are those of nobody any more, since its deletion has begun.
-            (false, false) => {
-                serve::serve(world, uid)?;
-                continue;
-            }
+            (false, false) => serve::serve(world, uid)?,
         }
-        let told = format!("instance/{instance} is being deleted");
-        note(world, key, uid, "TargetRemoved", &told);
+        if balancer.was_listed {
+            let told = format!("instance/{instance} is being deleted");
+            note(world, key, uid, "TargetRemoved", &told);
+        }
         reporter.finished(key);
     }
     Ok(())
@@ -123,21 +141,22 @@ fn strike<'w>(
     world: &'w World,
     record: &BalancerRecord,
     instance: &Name,
+    whereabouts: &Whereabouts,
     reporter: &dyn Reporter,
 ) -> Result<Option<Left<'w>>> {
     let key = ObjectKey::new(Kind::LoadBalancer, record.name.clone());
     let store = world.store()?;
     let object = store.lock_object(Kind::LoadBalancer, key.name.as_str(), OBJECT_WAIT)?;
-    let Some(mut record) = store.get::<BalancerRecord>(&record.uid)? else {
+    let record = store.get::<BalancerRecord>(&record.uid)?;
+    let Some(mut record) = record.filter(|r| !r.is_going()) else {
         return Ok(None);
     };
     let was_listed = lists(&record, instance);
     if was_listed {
         reporter.phase(&key, &format!("taking instance/{instance} out"));
-        let whereabouts = world.whereabouts()?;
         record = without(&record, instance);
         let _lock = store.lock(STORE_WAIT)?;
-        reach::allot(world, &mut record, &whereabouts)?;
+        reach::allot(world, &mut record, whereabouts)?;
         record.begin(record.begun.unwrap_or(IntentOp::Update));
         store.put(&record)?;
     }

@@ -7,10 +7,11 @@ use super::worker::BalancerWorker;
 use super::{OBJECT_WAIT, delete, reach, serve, stranded};
 use crate::api::{Kind, Name, ObjectKey, Reporter, Uid};
 use crate::engine::reconcile::Finding;
+use crate::engine::together::in_order;
 use crate::error::{Error, Result};
 use crate::host::nginx::{Nginx, NginxError, Seen};
 use crate::observe::{WantedBalancer, World};
-use crate::store::{BalancerRecord, IntentOp};
+use crate::store::{BalancerRecord, IntentOp, ObjectLock};
 
 /// What is off.
 #[derive(Debug, Default)]
@@ -47,14 +48,15 @@ pub(in crate::engine) fn check(world: &World) -> Result<Vec<Finding>> {
 /// # Errors
 /// What the daemon or the store refuses; what goes wrong with one thing is in its finding.
 pub(in crate::engine) fn mend(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    for record in begun(world)? {
-        let key = ObjectKey::new(Kind::LoadBalancer, record.name.clone());
-        let finding = told(&object(&record.name), problem(&record), "");
-        let done = finish(world, &key, record, reporter);
-        reporter.finished(&key);
-        findings.push(came_of(finding, done));
-    }
+    let records = begun(world)?;
+    let finding = |record: &BalancerRecord| told(&object(&record.name), problem(record), "");
+    let done = in_order(
+        &records,
+        |r| r.name.clone(),
+        |some| finish(world, some, reporter),
+    );
+    let done = records.iter().zip(done);
+    let mut findings: Vec<Finding> = done.map(|(r, done)| came_of(finding(r), done)).collect();
     findings.extend(stranded::take_in(world)?);
     let off = off(world)?;
     if !off.ours.is_empty() {
@@ -150,24 +152,61 @@ fn begun(world: &World) -> Result<Vec<BalancerRecord>> {
     Ok(records.into_iter().filter(left).collect())
 }
 
+/// Finishes what was begun with some balancers: nginx hears of all of them at once.
 fn finish(
+    world: &World,
+    records: &[&BalancerRecord],
+    reporter: &dyn Reporter,
+) -> Vec<Result<String>> {
+    let held: Vec<Result<Held<'_>>> = records.iter().map(|r| hold(world, r)).collect();
+    let found = held.iter().flatten().filter_map(|h| h.record.as_ref());
+    let staying: Vec<&BalancerRecord> = found.filter(|r| !r.is_going()).collect();
+    let served = serve::serve_together(world, &staying);
+    let one = |held: Result<Held<'_>>| {
+        let Some(record) = held?.record else {
+            return Ok("it is gone".to_owned());
+        };
+        let key = ObjectKey::new(Kind::LoadBalancer, record.name.clone());
+        let done = end(world, &key, record, &served, reporter);
+        reporter.finished(&key);
+        done
+    };
+    held.into_iter().map(one).collect()
+}
+
+/// A balancer that nobody else works on; `None` where another run was faster.
+struct Held<'w> {
+    _object: ObjectLock<'w>,
+    record: Option<BalancerRecord>,
+}
+
+fn hold<'w>(world: &'w World, record: &BalancerRecord) -> Result<Held<'w>> {
+    let store = world.store()?;
+    let object = store.lock_object(Kind::LoadBalancer, record.name.as_str(), OBJECT_WAIT)?;
+    Ok(Held {
+        _object: object,
+        record: store.get(&record.uid)?,
+    })
+}
+
+fn end(
     world: &World,
     key: &ObjectKey,
     record: BalancerRecord,
+    served: &BTreeSet<Uid>,
     reporter: &dyn Reporter,
 ) -> Result<String> {
-    let store = world.store()?;
-    let _object = store.lock_object(Kind::LoadBalancer, key.name.as_str(), OBJECT_WAIT)?;
-    // Another run may have been at it while we waited.
-    let Some(record) = store.get::<BalancerRecord>(&record.uid)? else {
-        return Ok("it is gone".to_owned());
-    };
+    let begun = record.begun;
+    let worker = BalancerWorker::new(world, record.uid);
     if record.is_going() {
         delete::finish(world, key, record, reporter)?;
         return Ok("deleted".to_owned());
     }
-    BalancerWorker::new(world, record.uid).again()?;
-    Ok(match record.begun {
+    match served.contains(&record.uid) {
+        true => worker.finish()?,
+        false => worker.again()?,
+    }
+    Ok(match begun {
         Some(IntentOp::Create) => "created".to_owned(),
         _ => "configured".to_owned(),
     })
@@ -214,9 +253,14 @@ pub(super) fn off(world: &World) -> Result<Off> {
         return Ok(off);
     }
     let seen = nginx.seen()?;
+    // Where that cannot be told, it is no news either.
+    let renewed = nginx.with_other_certificates().unwrap_or_default();
     let settled = wanted.iter().filter(|w| w.record.begun.is_none());
     for wanted in settled {
-        if let Some(problem) = wrong(&nginx, &seen, wanted) {
+        let problem = wrong(&nginx, &seen, wanted);
+        let renewed = renewed.contains(&wanted.record.uid);
+        let other = || renewed.then(|| "is served with what its certificate was before".to_owned());
+        if let Some(problem) = problem.or_else(other) {
             off.ours
                 .push(told(&object(&wanted.record.name), &problem, MENDS));
         }

@@ -19,7 +19,9 @@ pub(super) fn serve(world: &World, uid: Uid) -> Result<()> {
     let nginx = world.nginx()?;
     let store = world.store()?;
     let _turn = store.lock_balancers(STORE_WAIT)?;
-    let Some(record) = store.get::<BalancerRecord>(&uid)? else {
+    let record = store.get::<BalancerRecord>(&uid)?;
+    // What is being deleted is not brought back by whoever follows its targets.
+    let Some(record) = record.filter(|r| !r.is_going()) else {
         return Ok(());
     };
     let wanted = world.resolve(record, &world.whereabouts()?)?;
@@ -52,7 +54,7 @@ fn change_each(world: &World, uids: &BTreeSet<Uid>) -> Result<BTreeSet<Uid>> {
     let whereabouts = world.whereabouts()?;
     let (mut served, mut resolved) = (BTreeSet::new(), Vec::new());
     for record in store.all::<BalancerRecord>()? {
-        if uids.contains(&record.uid) {
+        if uids.contains(&record.uid) && !record.is_going() {
             served.insert(record.uid);
             resolved.push(world.resolve(record, &whereabouts)?.resolved);
         }
@@ -105,7 +107,8 @@ pub(super) fn serve_all(world: &World) -> Result<Changed> {
 pub fn set_out(world: &World, uid: Uid, targets: &[(Name, PortNumber, bool)]) -> Result<bool> {
     let store = world.store()?;
     let lock = store.lock(STORE_WAIT)?;
-    let Some(mut record) = store.get::<BalancerRecord>(&uid)? else {
+    let record = store.get::<BalancerRecord>(&uid)?;
+    let Some(mut record) = record.filter(|r| !r.is_going()) else {
         return Ok(false);
     };
     let before = record.out.clone();

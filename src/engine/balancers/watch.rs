@@ -7,6 +7,7 @@
 //! that the next one, or `reconcile`, does not know of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -68,10 +69,35 @@ impl Streak {
 struct Memory {
     streaks: BTreeMap<Target, Streak>,
     next: BTreeMap<Uid, Instant>,
+    /// Balancers whose targets are being asked: one that answers late keeps no other waiting.
+    asked: BTreeMap<Uid, Asked>,
     /// Since when nothing works.
     trouble: Option<Instant>,
     /// What could not be mended the last time.
     unmended: BTreeSet<String>,
+}
+
+/// The targets of a balancer, while they are asked.
+#[derive(Debug)]
+struct Asked {
+    wanted: WantedBalancer,
+    answers: Receiver<Vec<Probed>>,
+}
+
+impl Asked {
+    /// Asks them, in the background.
+    fn targets_of(wanted: &WantedBalancer) -> Self {
+        let (tell, answers) = mpsc::channel();
+        let probes = probes(wanted);
+        thread::spawn(move || {
+            // Nobody hears it where the loop has ended.
+            let _ = tell.send(probe_all(&probes));
+        });
+        Self {
+            wanted: wanted.clone(),
+            answers,
+        }
+    }
 }
 
 /// Who hears of what happens.
@@ -131,8 +157,9 @@ impl<'w> Watch<'w> {
 }
 
 impl Memory {
-    /// Asks the targets whose time has come.
+    /// Takes the answers that have come, and asks the targets whose time has come.
     fn round(&mut self, world: &World, ears: &Ears<'_>) -> Result<()> {
+        self.hear(world, ears)?;
         let now = Instant::now();
         let later = |at: &Instant| *at > now;
         if !self.next.is_empty() && self.next.values().all(later) && self.trouble.is_none() {
@@ -146,18 +173,34 @@ impl Memory {
         };
         let checked: Vec<&WantedBalancer> = all.iter().filter(|w| is_checked(&w.record)).collect();
         self.forget(&checked, now);
-        let due: Vec<&WantedBalancer> = checked
-            .into_iter()
-            .filter(|w| self.next.get(&w.record.uid).is_none_or(|at| *at <= now))
-            .collect();
-        let mut answers = probe_all(&probes(&due)).into_iter();
-        for wanted in due {
+        for wanted in checked {
+            let uid = wanted.record.uid;
+            let is_due = self.next.get(&uid).is_none_or(|at| *at <= now);
+            if !is_due || self.asked.contains_key(&uid) {
+                continue;
+            }
             let check = wanted.record.spec.health_check.clone().unwrap_or_default();
             let interval = check.interval().duration().max(TICK);
-            self.next.insert(wanted.record.uid, now + interval);
-            self.take(world, wanted, &check, &mut answers, ears)?;
+            self.next.insert(uid, now + interval);
+            self.asked.insert(uid, Asked::targets_of(wanted));
         }
         self.next.insert(NOBODY, now + LOOK_EVERY);
+        Ok(())
+    }
+
+    /// Takes the answers that have come since.
+    fn hear(&mut self, world: &World, ears: &Ears<'_>) -> Result<()> {
+        let come = |(uid, asked): (&Uid, &Asked)| match asked.answers.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            answers => Some((*uid, answers.unwrap_or_default())),
+        };
+        let come: Vec<(Uid, Vec<Probed>)> = self.asked.iter().filter_map(come).collect();
+        for (uid, answers) in come {
+            if let Some(Asked { wanted, .. }) = self.asked.remove(&uid) {
+                let check = wanted.record.spec.health_check.clone().unwrap_or_default();
+                self.take(world, &wanted, &check, answers.into_iter(), ears)?;
+            }
+        }
         Ok(())
     }
 
@@ -173,7 +216,7 @@ impl Memory {
         world: &World,
         wanted: &WantedBalancer,
         check: &HealthCheck,
-        answers: &mut impl Iterator<Item = Probed>,
+        mut answers: impl Iterator<Item = Probed>,
         ears: &Ears<'_>,
     ) -> Result<()> {
         let uid = wanted.record.uid;
@@ -258,14 +301,10 @@ fn is_signal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Terminated)
 }
 
-fn probes(due: &[&WantedBalancer]) -> Vec<Probe> {
-    let mut probes = Vec::new();
-    for wanted in due {
-        let reached = wanted.resolved.targets.iter();
-        let reached = reached.filter_map(|t| t.address.as_ref().ok());
-        probes.extend(reached.map(|at| probe(wanted, *at)));
-    }
-    probes
+fn probes(wanted: &WantedBalancer) -> Vec<Probe> {
+    let targets = wanted.resolved.targets.iter();
+    let reached = targets.filter_map(|t| t.address.as_ref().ok());
+    reached.map(|at| probe(wanted, *at)).collect()
 }
 
 /// What the health check of a balancer asks a target.

@@ -1,5 +1,6 @@
 //! Deletes objects of all kinds.
 
+use std::collections::BTreeSet;
 use std::slice;
 use std::sync::Mutex;
 
@@ -21,11 +22,14 @@ use crate::store::{STORE_WAIT, SecretRecord, TypeRecord};
 /// What goes wrong with single objects is in the batch.
 pub fn delete(
     world: &World,
-    keys: Vec<ObjectKey>,
+    mut keys: Vec<ObjectKey>,
     options: &DeleteOptions,
     reporter: &dyn Reporter,
     tell: Tell<'_>,
 ) -> Result<Batch> {
+    // One that is named twice is deleted once: it would wait for its own lock.
+    let mut seen = BTreeSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
     let mut sum = Batch::default();
     let gone: Mutex<Vec<ObjectKey>> = Mutex::default();
     let mut kinds: Vec<Kind> = keys.iter().map(|k| k.kind).collect();

@@ -1,7 +1,6 @@
 //! One change: written, tested, put into force, and looked at; or undone.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::thread;
@@ -14,10 +13,10 @@ use super::binary::{Binary, reason};
 use super::ending::{end, retire_orphans, stop};
 use super::error::NginxError;
 use super::home::{Generation, Home};
+use super::ports::Ports;
 use super::process::{Processes, signal};
 use super::{Did, control, sockets};
 use crate::api::{HostFile, Protocol};
-use crate::host::ports;
 use crate::host::render::nginx::{Instance, Site, WorkerUser, main_file};
 
 /// A reload of hundreds of balancers takes a second or two.
@@ -50,7 +49,7 @@ pub(super) fn bring_into_force(
         home.sweep(sites)?;
         return Ok(Did::Nothing);
     }
-    let fresh = check_ports(running, sites)?;
+    let fresh = Ports::now(running.clone()).check(sites)?;
     make_way(home, &binary, running, &wanted, &fresh)?;
     put(home, &binary, &wanted)
 }
@@ -87,6 +86,14 @@ fn wanted<'a>(binary: &Binary, sites: &[&'a Site]) -> Result<Wanted<'a>, NginxEr
     })
 }
 
+/// Returns whether what these sites would be now, with their certificates, is on disk.
+pub(super) fn is_on_disk(home: &Home, sites: &[Site]) -> Result<bool, NginxError> {
+    let mut sites: Vec<&Site> = sites.iter().collect();
+    sites.sort_by(|a, b| a.file.cmp(&b.file));
+    let wanted = wanted(&Binary::find()?, &sites)?;
+    Ok(home.live().is_none_or(|live| live == wanted.generation))
+}
+
 /// A certificate that was renewed in its place is another configuration.
 fn stamp(file: &HostFile) -> String {
     std::fs::metadata(file.as_str()).map_or_else(
@@ -121,58 +128,6 @@ fn is_in_force(home: &Home, running: &Processes, wanted: &Wanted<'_>) -> bool {
     home.live().as_ref() == Some(&wanted.generation)
         && control::generation(home.path()).as_deref() == Some(&wanted.name)
         && missing(master, wanted).is_none()
-}
-
-/// Refuses ports that anybody but our nginx has; returns the sockets that it does not have yet.
-pub(super) fn check_ports(
-    running: &Processes,
-    sites: &[&Site],
-) -> Result<Vec<(Protocol, SocketAddr)>, NginxError> {
-    let now = sockets::Listening::now();
-    // A process has some files for each balancer. What one needs is mostly what the master has.
-    let of_master = now.with(&running.master.map(sockets::inodes).unwrap_or_default());
-    let fresh: Vec<(Protocol, SocketAddr)> = sites
-        .iter()
-        .flat_map(|s| s.sockets())
-        .filter(|socket| !of_master.contains(socket))
-        .collect();
-    if fresh.is_empty() {
-        return Ok(fresh);
-    }
-    let ours: BTreeSet<u64> = running.all().flat_map(sockets::inodes).collect();
-    let held = now.with(&ours);
-    for (protocol, at) in fresh.iter().copied() {
-        if held.contains(&(protocol, at)) {
-            continue;
-        }
-        let port_is_ours = held
-            .iter()
-            .any(|(p, bound)| *p == protocol && bound.port() == at.port());
-        let error = match now.other(protocol, at, &ours) {
-            Some(other) if port_is_ours => taken(protocol, at, ports::program(other.inode)),
-            found => match sockets::try_bind(protocol, at) {
-                // Nothing of anybody's is there, or it is ours: nginx knows how to share.
-                Ok(()) => continue,
-                Err(_) if port_is_ours => continue,
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                    taken(protocol, at, found.and_then(|l| ports::program(l.inode)))
-                }
-                Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => NginxError::NoAddress(at),
-                // The test of the configuration says it better, or can do it.
-                Err(_) => continue,
-            },
-        };
-        return Err(error);
-    }
-    Ok(fresh)
-}
-
-const fn taken(protocol: Protocol, at: SocketAddr, program: Option<String>) -> NginxError {
-    NginxError::Taken {
-        protocol,
-        at,
-        program,
-    }
 }
 
 /// A socket for all addresses and one for a single address cannot both be bound to a port, not even

@@ -41,6 +41,16 @@ pub enum NginxError {
         /// What it said.
         said: String,
     },
+    /// Another balancer, which is served, is in the way of every change.
+    #[error(
+        "nginx refuses the configuration because of loadbalancer/{name}, not because of this one"
+    )]
+    Blocked {
+        /// The name of that balancer.
+        name: String,
+        /// What nginx said.
+        said: String,
+    },
     /// A configuration that was tested did not come into force.
     #[error("nginx did not take over the configuration: {why}{}", after(*.restored))]
     NotInForce {
@@ -142,6 +152,10 @@ impl From<NginxError> for Error {
             | NginxError::NotInForce { .. }
             | NginxError::NoIdentity(_) => Self::failed(message).hint("kvmctl reconcile"),
             NginxError::Rejected { .. } => Self::failed(message),
+            NginxError::Blocked { name, said } => Self::failed(message)
+                .caused_by(said)
+                .hint(format!("kvmctl describe lb {name}"))
+                .hint(format!("kvmctl delete lb {name}")),
             NginxError::Busy => Self::new(Kind::Busy, message),
             NginxError::Io { source, .. } => {
                 let denied = source.kind() == std::io::ErrorKind::PermissionDenied;

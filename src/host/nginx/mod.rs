@@ -6,12 +6,14 @@
 //! asked and not guessed, and a run that is killed anywhere is finished by the next one.
 
 mod binary;
+mod blame;
 mod change;
 mod control;
 mod counters;
 mod ending;
 mod error;
 mod home;
+mod ports;
 mod process;
 mod sockets;
 
@@ -30,7 +32,9 @@ pub use error::NginxError;
 pub use sockets::Connections;
 
 use binary::Binary;
+use blame::{blocked, culprit};
 use home::Home;
+use ports::Ports;
 use process::Processes;
 
 /// The nginx of one context, whether it runs or not.
@@ -83,6 +87,8 @@ pub struct Seen {
     pub listening: BTreeSet<(Protocol, SocketAddr)>,
     /// Connections that are open.
     pub connections: Connections,
+    /// Those of workers that finish what they had before a change.
+    pub retired: Connections,
 }
 
 impl Seen {
@@ -119,18 +125,15 @@ impl Nginx {
         self.home.may_change()
     }
 
-    /// Makes sure that a balancer can be put into force: nginx and its parts are there, and nobody
-    /// else has its ports. Changes nothing.
+    /// Looks at what decides whether balancers can be put into force. Changes nothing.
     ///
     /// # Errors
-    /// [`NginxError`], which says what is in the way.
-    pub fn check(&self, balancer: &ResolvedBalancer) -> Result<(), NginxError> {
-        let site = Site::render(balancer)?;
-        let binary = Binary::find()?;
-        if site.is_stream() {
-            binary.stream()?;
-        }
-        change::check_ports(&self.processes()?, &[&site]).map(drop)
+    /// [`NginxError`], where there is no nginx.
+    pub fn checker(&self) -> Result<Checker, NginxError> {
+        Ok(Checker {
+            binary: Binary::find()?,
+            ports: Ports::now(self.processes()?),
+        })
     }
 
     /// Puts balancers into force, and takes others out; the rest stays as it is. Nothing is done
@@ -145,11 +148,13 @@ impl Nginx {
         let _locked = self.home.lock()?;
         let mut sites = self.sites()?;
         sites.retain(|uid, _| !remove.contains(uid));
+        let mut ours = BTreeSet::new();
         for balancer in put {
             let site = Site::render(balancer)?;
+            ours.insert(site.uid);
             sites.insert(site.uid, site);
         }
-        self.force(sites, BTreeMap::new())
+        self.force(sites, &ours, BTreeMap::new())
     }
 
     /// Puts balancers into force as [`Self::change`] does. One that nginx does not take stays as it
@@ -169,7 +174,8 @@ impl Nginx {
             let uid = site.uid;
             else_as.insert(uid, sites.insert(uid, site));
         }
-        self.force(sites, else_as)
+        let ours = else_as.keys().copied().collect();
+        self.force(sites, &ours, else_as)
     }
 
     /// Makes exactly these balancers be in force. One that nginx does not take, such as one whose
@@ -187,8 +193,9 @@ impl Nginx {
             let site = Site::render(balancer)?;
             sites.insert(site.uid, site);
         }
+        let ours = sites.keys().copied().collect();
         let else_as = sites.keys().map(|uid| (*uid, None)).collect();
-        self.force(sites, else_as)
+        self.force(sites, &ours, else_as)
     }
 
     fn sites(&self) -> Result<BTreeMap<Uid, Site>, NginxError> {
@@ -196,10 +203,12 @@ impl Nginx {
         Ok(sites.map(|site| (site.uid, site)).collect())
     }
 
-    /// Brings sites into force. One of `else_as` that nginx does not take becomes what it is there.
+    /// Brings sites into force, of which some are `ours` to change. One of `else_as` that nginx does not
+    /// take becomes what it is there.
     fn force(
         &self,
         mut sites: BTreeMap<Uid, Site>,
+        ours: &BTreeSet<Uid>,
         mut else_as: BTreeMap<Uid, Option<Site>>,
     ) -> Result<Changed, NginxError> {
         let mut refused = Vec::new();
@@ -209,9 +218,15 @@ impl Nginx {
                 Ok(did) => return Ok(Changed { did, refused }),
                 Err(error) => error,
             };
-            let culprit = culprit(&error, &sites);
-            let Some((uid, before)) = culprit.and_then(|uid| else_as.remove_entry(&uid)) else {
+            let Some(uid) = culprit(&error, &sites) else {
                 return Err(error);
+            };
+            let Some(before) = else_as.remove(&uid) else {
+                let other = sites.get(&uid).filter(|_| !ours.contains(&uid));
+                return Err(match other {
+                    Some(other) => blocked(error, other),
+                    None => error,
+                });
             };
             match before {
                 Some(before) => sites.insert(uid, before),
@@ -242,6 +257,24 @@ impl Nginx {
         Ok(self.home.has(&site))
     }
 
+    /// Returns the balancers whose certificates are others by now than those that nginx has loaded, if
+    /// it runs with what is on disk.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn with_other_certificates(&self) -> Result<BTreeSet<Uid>, NginxError> {
+        let sites = self.home.sites()?;
+        let tls: BTreeSet<Uid> = sites
+            .iter()
+            .filter(|s| s.tls().is_some())
+            .map(|s| s.uid)
+            .collect();
+        if tls.is_empty() || change::is_on_disk(&self.home, &sites)? {
+            return Ok(BTreeSet::new());
+        }
+        Ok(tls)
+    }
+
     /// Looks at the instance, once for all its balancers.
     ///
     /// # Errors
@@ -261,6 +294,7 @@ impl Nginx {
             in_force: wanted.is_some() && control::generation(self.home()) == wanted,
             listening: sockets::listening(pid),
             connections: sockets::connections(processes.all()),
+            retired: sockets::connections(processes.retiring.iter().copied()),
         })
     }
 
@@ -303,6 +337,27 @@ impl Nginx {
     }
 }
 
+/// What decides whether balancers can be put into force, at one moment.
+pub struct Checker {
+    binary: Binary,
+    ports: Ports,
+}
+
+impl Checker {
+    /// Makes sure that a balancer can be put into force: nginx has the parts that it needs, and nobody
+    /// else has its ports.
+    ///
+    /// # Errors
+    /// [`NginxError`], which says what is in the way.
+    pub fn check(&self, balancer: &ResolvedBalancer) -> Result<(), NginxError> {
+        let site = Site::render(balancer)?;
+        if site.is_stream() {
+            self.binary.stream()?;
+        }
+        self.ports.check(&[&site]).map(drop)
+    }
+}
+
 /// Makes sure that there is an nginx that can balance tcp and udp, too.
 ///
 /// # Errors
@@ -325,35 +380,6 @@ fn in_order(sites: &BTreeMap<Uid, Site>) -> Vec<&Site> {
     let mut all: Vec<&Site> = sites.values().collect();
     all.sort_by(|a, b| a.file.cmp(&b.file));
     all
-}
-
-/// Returns the balancer because of which nothing came into force, if it is one alone.
-fn culprit(error: &NginxError, sites: &BTreeMap<Uid, Site>) -> Option<Uid> {
-    let named = |said: &str| {
-        // Of a certificate that it cannot read, nginx does not say whose it is.
-        let of_tls = |s: &Site| {
-            s.tls().is_some_and(|pair| {
-                let files = [&pair.certificate_file, &pair.key_file];
-                files.iter().any(|f| said.contains(&format!("\"{f}\"")))
-            })
-        };
-        let is_it = |s: &&Site| said.contains(&format!("/{}:", s.file)) || of_tls(s);
-        sites.values().find(is_it).map(|s| s.uid)
-    };
-    let listening = |at: &SocketAddr, protocol: Option<Protocol>| {
-        let here = |s: &&Site| {
-            let mut sockets = s.sockets().into_iter();
-            sockets.any(|(p, a)| a == *at && protocol.is_none_or(|wanted| wanted == p))
-        };
-        sites.values().find(here).map(|s| s.uid)
-    };
-    match error {
-        NginxError::Rejected { said } => named(said),
-        NginxError::Taken { protocol, at, .. } => listening(at, Some(*protocol)),
-        NginxError::NoAddress(at) => listening(at, None),
-        NginxError::NoStream => sites.values().find(|s| s.is_stream()).map(|s| s.uid),
-        _ => None,
-    }
 }
 
 /// Returns where a file of `home` lies.

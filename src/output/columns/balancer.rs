@@ -50,13 +50,13 @@ fn healthy(o: &LoadBalancer) -> String {
     }
 }
 
-/// The targets, as `web1:8080`, with those that the selector found.
+/// The targets and how they are, as `web1:8080=Healthy`, with those that the selector found.
 fn targets(o: &LoadBalancer) -> Vec<String> {
     match status(o) {
         Some(status) => status
             .targets
             .iter()
-            .map(|t| format!("{}:{}", t.instance, t.port))
+            .map(|t| format!("{}:{}={}", t.instance, t.port, t.health))
             .collect(),
         None => o.spec.targets.iter().map(ToString::to_string).collect(),
     }
