@@ -1,19 +1,28 @@
 //! SIGINT and SIGTERM: the step that runs is finished, then what was begun is undone or recorded.
 //!
 //! A second signal ends the process at once; nothing is lost by that, because every intent is on
-//! disk before its first side effect.
+//! disk before its first side effect. Two that come together are one: timeout(1) sends its own to the
+//! process and to its group.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Kind};
 
+/// How far apart two signals are that somebody sent twice.
+const APART: Duration = Duration::from_millis(500);
+const STACK: usize = 64 << 10;
+
 static SEEN: OnceLock<Seen> = OnceLock::new();
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Seen {
     any: Arc<AtomicBool>,
     last: Arc<AtomicUsize>,
@@ -28,18 +37,31 @@ impl Interrupt {
     ///
     /// # Errors
     /// The system's reason, if it refuses.
-    pub fn install() -> std::io::Result<()> {
-        let seen = SEEN.get_or_init(|| Seen {
-            any: Arc::default(),
-            last: Arc::default(),
+    pub fn install() -> io::Result<()> {
+        let mut is_first = false;
+        let seen = SEEN.get_or_init(|| {
+            is_first = true;
+            Seen::default()
         });
+        if !is_first {
+            return Ok(());
+        }
+        let ends: Arc<AtomicBool> = Arc::default();
         for (signal, code) in [(SIGINT, 130), (SIGTERM, 143)] {
-            // Order matters: the conditional exit sees the flag of the signal before this one.
-            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&seen.any))?;
+            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&ends))?;
             signal_hook::flag::register(signal, Arc::clone(&seen.any))?;
             let number = usize::try_from(signal).unwrap_or(0);
             signal_hook::flag::register_usize(signal, Arc::clone(&seen.last), number)?;
         }
+        let mut first = Signals::new([SIGINT, SIGTERM])?;
+        let arm = move || {
+            if first.forever().next().is_some() {
+                thread::sleep(APART);
+                ends.store(true, Ordering::SeqCst);
+            }
+        };
+        let thread = thread::Builder::new().name("signals".to_owned());
+        thread.stack_size(STACK).spawn(arm)?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::phase::Begun;
-use super::volumes::Pools;
+use super::volumes::{Pools, if_there};
 use super::world::{Scope, World, not_found};
 use crate::api::{
     API_VERSION, Condition, ConditionStatus, Kind, Name, ObjectMeta, Quantity, Snapshot,
@@ -200,10 +200,12 @@ fn look(pools: &mut Pools<'_>, disk: &SnapshotDiskRecord) -> Result<Seen> {
             ..Seen::default()
         });
     };
+    let looked = found.path().and_then(|path| Ok((path, found.info()?)));
+    let (path, info) = if_there(looked)?.unzip();
     Ok(Seen {
         pool_active,
-        path: Some(found.path()?),
-        allocation: Some(found.info()?.allocation),
+        path,
+        allocation: info.map(|i| i.allocation),
     })
 }
 

@@ -10,8 +10,8 @@ use crate::api::{
     VolumeSpec, VolumeStatus, VolumeUse,
 };
 use crate::error::Result;
-use crate::libvirt::Pool;
 use crate::libvirt::xml::domain::DomainXml;
+use crate::libvirt::{LibvirtError, Pool};
 use crate::store::{InstanceRecord, IntentOp, VolumeRecord};
 
 /// A file that a domain has as a disk, in what runs or in the definition.
@@ -176,7 +176,7 @@ impl World {
                 || volume.name.ends_with(".json");
             // What is named otherwise than our objects cannot be addressed by kvmctl; virsh can.
             if let (false, Ok(name)) = (ours, Name::new(volume.name.as_str())) {
-                found.push(unmanaged(name, pool, &volume, uses)?);
+                found.extend(if_there(unmanaged(name, pool, &volume, uses))?);
             }
         }
         Ok(found)
@@ -252,18 +252,13 @@ fn observed(
         Some(pool) => pool.find_volume(&record.file.volume)?,
         None => None,
     };
-    if let Some(found) = &found {
-        let info = found.info()?;
-        let path = found.path()?;
-        // What libvirt finds in a raw file may be what a guest wrote there.
-        let capacity = match record.format {
-            DiskFormat::Raw => found.length()?,
-            DiskFormat::Qcow2 => info.capacity,
-        };
-        status.capacity = Quantity::from_bytes(capacity);
-        status.allocation = Quantity::from_bytes(info.allocation);
-        status.attached_to = uses_of(uses, &path);
-        status.path = Some(path);
+    let found = found.map(|found| if_there(look(&found, record.format)));
+    let found = found.transpose()?.flatten();
+    if let Some(looked) = &found {
+        status.capacity = Quantity::from_bytes(looked.capacity);
+        status.allocation = Quantity::from_bytes(looked.allocation);
+        status.attached_to = uses_of(uses, &looked.path);
+        status.path = Some(looked.path.clone());
     }
     let attached = !status.attached_to.is_empty();
     let (phase, reason) = phase(begun, pool.is_some(), found.is_some(), attached);
@@ -276,6 +271,35 @@ fn observed(
     }
     volume.status = Some(status);
     Ok(volume)
+}
+
+/// What a file is.
+struct Looked {
+    path: String,
+    capacity: u64,
+    allocation: u64,
+}
+
+fn look(found: &crate::libvirt::Volume, format: DiskFormat) -> Result<Looked, LibvirtError> {
+    let info = found.info()?;
+    Ok(Looked {
+        path: found.path()?,
+        // What libvirt finds in a raw file may be what a guest wrote there.
+        capacity: match format {
+            DiskFormat::Raw => found.length()?,
+            DiskFormat::Qcow2 => info.capacity,
+        },
+        allocation: info.allocation,
+    })
+}
+
+/// What libvirt knows of may not be there yet, while it makes it, or not any more.
+pub(super) fn if_there<T>(looked: Result<T, LibvirtError>) -> Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn uses_of(uses: &[DiskUse], path: &str) -> Vec<VolumeUse> {
@@ -318,7 +342,7 @@ fn unmanaged(
     pool: &Pool,
     volume: &crate::libvirt::Volume,
     uses: &[DiskUse],
-) -> Result<Volume> {
+) -> Result<Volume, LibvirtError> {
     let definition = volume.definition()?;
     let info = volume.info()?;
     let path = volume.path()?;
