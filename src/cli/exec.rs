@@ -56,7 +56,15 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: ExecArgs) -> Result<()> {
         ViaArg::Ssh => Via::Ssh,
     };
     let timeout = args.timeout.duration();
-    let result = guest::exec(ctx.world()?, &key, via, &args.command, &input, timeout)?;
+    let result = guest::exec(
+        ctx.world()?,
+        &key,
+        via,
+        &args.command,
+        &input,
+        timeout,
+        ctx.reporter().as_ref(),
+    )?;
     ctx.ui().out_bytes(&result.stdout)?;
     ctx.ui().err_bytes(&result.stderr)?;
     if result.truncated {

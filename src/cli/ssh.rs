@@ -34,7 +34,8 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: SshArgs) -> Result<()> {
         ctx.ui()
             .status(&format!("{key}: trusts the host key {shown}"));
     }
-    let code = guest::ssh(ctx.world()?, &key, args.user.as_deref(), &args.command)?;
+    let (user, reporter) = (args.user.as_deref(), ctx.reporter());
+    let code = guest::ssh(ctx.world()?, &key, user, &args.command, reporter.as_ref())?;
     if code == 0 {
         Ok(())
     } else {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Kind};
@@ -65,10 +65,35 @@ impl Interrupt {
         Ok(())
     }
 
+    /// Takes also the end of the terminal for a signal to stop, unless nobody wants to hear of it
+    /// (nohup).
+    ///
+    /// # Errors
+    /// The system's reason, if it refuses.
+    pub fn install_with_hangup() -> std::io::Result<()> {
+        Self::install()?;
+        if let Some(seen) = SEEN.get().filter(|_| !ignored(SIGHUP)) {
+            signal_hook::flag::register(SIGHUP, Arc::clone(&seen.any))?;
+            let number = usize::try_from(SIGTERM).unwrap_or(0);
+            signal_hook::flag::register_usize(SIGHUP, Arc::clone(&seen.last), number)?;
+        }
+        Ok(())
+    }
+
     /// Returns the flag that is set when a signal has come, for loops that must look at it.
     pub fn flag() -> Arc<AtomicBool> {
         SEEN.get().map_or_else(Arc::default, |s| Arc::clone(&s.any))
     }
+}
+
+/// Returns whether this process was started with a signal ignored.
+///
+/// Format: proc_pid_status(5), a mask of bits from signal 1 on.
+fn ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
+    mask.is_some_and(|m| m >> (signal - 1) & 1 == 1)
 }
 
 /// Returns an error if a signal has come.

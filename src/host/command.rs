@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 )]
 use std::process::Command;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
 
+mod foreground;
 mod watched;
 
 use super::error::HostError;
@@ -67,6 +69,7 @@ pub struct Tool {
     program: PathBuf,
     timeout: Duration,
     held: Option<Arc<File>>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Tool {
@@ -82,6 +85,7 @@ impl Tool {
                 program,
                 timeout: Duration::from_secs(600),
                 held: None,
+                stop: None,
             })
             .ok_or_else(|| HostError::Missing {
                 names: names.iter().map(|&n| n.to_owned()).collect(),
@@ -93,6 +97,13 @@ impl Tool {
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Gives it a flag that ends a run when it is set.
+    #[must_use]
+    pub fn stopped_by(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = Some(stop);
         self
     }
 
@@ -179,7 +190,7 @@ impl Tool {
             program: self.name(),
             seconds: self.timeout.as_secs(),
         };
-        let status = wait(&mut child, deadline).map_err(spawn_error)?;
+        let status = wait(&mut child, deadline, self.stop.as_deref()).map_err(spawn_error)?;
         let status = status.ok_or_else(late)?;
         let (stdout, stderr) = (rest(&out, deadline), rest(&err, deadline));
         let (stdout, stderr) = (stdout.ok_or_else(late)?, stderr.ok_or_else(late)?);
@@ -217,33 +228,6 @@ impl Tool {
         })
     }
 
-    /// Runs it on the caller's own terminal and returns its exit code, as a shell tells it.
-    ///
-    /// # Errors
-    /// [`HostError::Spawn`].
-    pub fn interactive<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<u8, HostError> {
-        use std::os::unix::process::ExitStatusExt as _;
-        let args: Vec<OsString> = args.iter().map(|a| a.as_ref().to_owned()).collect();
-        tracing::info!(target: "host", "{} {}", self.name(), shell_words(&args));
-        #[expect(
-            clippy::disallowed_types,
-            reason = "this file is the one process runner"
-        )]
-        let mut command = Command::new(&self.program);
-        let status = command
-            .args(&args)
-            .status()
-            .map_err(|source| HostError::Spawn {
-                program: self.name(),
-                source,
-            })?;
-        let code = status
-            .code()
-            .or_else(|| status.signal().map(|s| 128 + s))
-            .unwrap_or(1);
-        Ok(u8::try_from(code & 0xff).unwrap_or(1))
-    }
-
     fn name(&self) -> String {
         self.program
             .file_name()
@@ -252,6 +236,9 @@ impl Tool {
             .into_owned()
     }
 }
+
+/// How often a run is looked at that may be stopped.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Writes to a tool's stdin on a thread of its own: a tool may begin to print before it has read all.
 fn feed(pipe: Option<impl Write + Send + 'static>, bytes: &[u8]) {
@@ -283,10 +270,15 @@ fn rest(pipe: &mpsc::Receiver<Vec<u8>>, deadline: Instant) -> Option<Vec<u8>> {
     pipe.recv_timeout(left.max(AT_LEAST)).ok()
 }
 
-/// Waits for the child; after the deadline it is killed and `None` is returned.
+/// Waits for the child; after the deadline it is killed and `None` is returned. Where it is to be
+/// stopped it is killed, too, and has ended by that.
 ///
 /// The kernel tells when it has ended (pidfd_open(2), Linux 5.3); an older one is asked again and again.
-fn wait(child: &mut std::process::Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+fn wait(
+    child: &mut std::process::Child,
+    deadline: Instant,
+    stop: Option<&AtomicBool>,
+) -> std::io::Result<Option<ExitStatus>> {
     let pid = rustix::process::Pid::from_child(child);
     let ended = pidfd_open(pid, PidfdFlags::empty()).ok();
     let mut pause = Duration::from_micros(500);
@@ -294,8 +286,15 @@ fn wait(child: &mut std::process::Child, deadline: Instant) -> std::io::Result<O
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        if stop.is_some_and(|stop| stop.load(Ordering::SeqCst)) {
+            child.kill()?;
+            return child.wait().map(Some);
+        }
+        let mut left = deadline.saturating_duration_since(Instant::now());
+        if stop.is_some() {
+            left = left.min(LOOK);
+        }
+        if deadline <= Instant::now() {
             child.kill()?;
             child.wait()?;
             return Ok(None);

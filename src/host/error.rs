@@ -48,6 +48,14 @@ pub enum HostError {
         /// User and address.
         destination: String,
     },
+    /// The guest does not let our key in.
+    #[error("cannot log in to {destination}: {why}")]
+    KeyRefused {
+        /// User and address.
+        destination: String,
+        /// What ssh said.
+        why: String,
+    },
     /// ssh could not log in.
     #[error("cannot log in to {destination}: {why}")]
     Login {
@@ -97,11 +105,13 @@ impl From<HostError> for Error {
                 Self::new(Kind::Unavailable, error.to_string()).caused_by(source)
             }
             HostError::OtherHostKey { .. } => Self::new(Kind::Conflict, error.to_string()),
-            HostError::Login { destination, why } => Self::new(
-                Kind::Unavailable,
-                format!("cannot log in to {destination} by ssh"),
-            )
-            .caused_by(why),
+            HostError::KeyRefused { destination, why } | HostError::Login { destination, why } => {
+                Self::new(
+                    Kind::Unavailable,
+                    format!("cannot log in to {destination} by ssh"),
+                )
+                .caused_by(why)
+            }
             HostError::Failed { .. } | HostError::Garbage { .. } => Self::failed(error.to_string()),
         }
     }

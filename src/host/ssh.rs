@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -18,8 +20,8 @@ use crate::shell::shell_words;
 /// Where to, and who is there.
 #[derive(Clone)]
 pub struct SshTarget {
-    /// Address of the guest.
-    pub address: IpAddr,
+    /// Address of the guest's SSH daemon, as its host sees it.
+    pub at: SocketAddr,
     /// User to log in as.
     pub user: String,
     /// Our private key.
@@ -35,7 +37,7 @@ pub struct SshTarget {
 
 impl std::fmt::Debug for SshTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SshTarget({}@{})", self.user, self.address)
+        write!(f, "SshTarget({}@{})", self.user, self.at)
     }
 }
 
@@ -65,11 +67,18 @@ impl Ssh {
         Tool::find(&["ssh"], "openssh-client").map(|tool| Self { tool })
     }
 
+    /// Gives it a flag that ends a login when it is set.
+    #[must_use]
+    pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
+        let tool = self.tool.stopped_by(stop);
+        Self { tool }
+    }
+
     /// Runs one command and keeps what it prints.
     ///
     /// # Errors
-    /// [`HostError::Spawn`], [`HostError::TimedOut`], [`HostError::OtherHostKey`] and
-    /// [`HostError::Login`].
+    /// [`HostError::Spawn`], [`HostError::TimedOut`], [`HostError::OtherHostKey`],
+    /// [`HostError::KeyRefused`] and [`HostError::Login`].
     pub fn run(
         &self,
         target: &SshTarget,
@@ -98,7 +107,7 @@ impl Ssh {
     /// Logs in on the caller's terminal, or runs one command there.
     ///
     /// # Errors
-    /// [`HostError::Spawn`] and [`HostError::OtherHostKey`].
+    /// [`HostError::Spawn`], [`HostError::OtherHostKey`] and [`HostError::KeyRefused`].
     pub fn interactive(&self, target: &SshTarget, command: &[String]) -> Result<u8, HostError> {
         let keys = self.keys(target)?;
         let mut args = arguments(target, keys.path());
@@ -112,8 +121,10 @@ impl Ssh {
         if code == 255 {
             // Its words went to the terminal, so it is asked again to know what they were.
             let again = self.run(target, &["true".to_owned()], b"", AGAIN);
-            if let Err(other @ HostError::OtherHostKey { .. }) = again {
-                return Err(other);
+            if let Err(known @ (HostError::OtherHostKey { .. } | HostError::KeyRefused { .. })) =
+                again
+            {
+                return Err(known);
             }
         }
         Ok(code)
@@ -160,7 +171,7 @@ impl Ssh {
         let dir = tempfile::tempdir().map_err(io)?;
         private(&dir.path().join("key"), &target.private_key).map_err(io)?;
         if let Some(key) = &target.host_key {
-            let line = format!("{} {key}\n", target.address);
+            let line = format!("{} {key}\n", target.at.ip());
             private(&dir.path().join("known_hosts"), &line).map_err(io)?;
         }
         Ok(dir)
@@ -198,6 +209,10 @@ fn own_failure(target: &SshTarget, stderr: &str) -> Result<(), HostError> {
     }
     let sign = |line: &&str| SIGNS.iter().any(|sign| line.contains(sign));
     match stderr.lines().rfind(sign) {
+        Some(line) if line.contains("Permission denied (") => Err(HostError::KeyRefused {
+            destination,
+            why: line.trim().to_owned(),
+        }),
         Some(line) => Err(HostError::Login {
             destination,
             why: line.trim().to_owned(),
@@ -236,6 +251,9 @@ fn arguments(target: &SshTarget, dir: &Path) -> Vec<String> {
         option(format!("HostKeyAlgorithms={sort}"));
     }
     option(format!("StrictHostKeyChecking={checking}"));
+    option(format!("Port={}", target.at.port()));
+    // A port of the loopback leads to many guests in the course of time.
+    option(format!("HostKeyAlias={}", target.at.ip()));
     option("ConnectTimeout=15".to_owned());
     option("LogLevel=ERROR".to_owned());
     option("ServerAliveInterval=15".to_owned());
@@ -246,7 +264,7 @@ fn arguments(target: &SshTarget, dir: &Path) -> Vec<String> {
 }
 
 fn destination(target: &SshTarget) -> String {
-    format!("{}@{}", target.user, target.address)
+    format!("{}@{}", target.user, target.at.ip())
 }
 
 #[cfg(test)]
@@ -256,7 +274,7 @@ mod tests {
     #[test]
     fn a_failure_of_ssh_is_told_from_one_of_the_command() {
         let target = SshTarget {
-            address: [192, 0, 2, 1].into(),
+            at: ([192, 0, 2, 1], 22).into(),
             user: "u".to_owned(),
             private_key: String::new(),
             host_key: None,
@@ -272,8 +290,10 @@ mod tests {
         );
         assert!(matches!(changed, Err(HostError::OtherHostKey { .. })));
         let denied = own_failure(&target, "u@192.0.2.1: Permission denied (publickey).\r\n");
+        let denied = denied.unwrap_err();
+        assert!(matches!(denied, HostError::KeyRefused { .. }));
         assert_eq!(
-            denied.unwrap_err().to_string(),
+            denied.to_string(),
             "cannot log in to u@192.0.2.1: u@192.0.2.1: Permission denied (publickey)."
         );
     }

@@ -79,6 +79,16 @@ impl Domain {
         Some(found.get("mountpoint")?.as_str()?.to_owned())
     }
 
+    /// Lets a user of the guest log in by an SSH key, besides those that may already (QEMU 5.2).
+    ///
+    /// # Errors
+    /// [`Cause::Agent`]; [`Cause::AgentRefused`] when the guest has no such command or user.
+    pub fn agent_authorize(&self, user: &str, public_key: &str) -> Result<(), LibvirtError> {
+        let arguments = json!({"username": user, "keys": [public_key], "reset": false});
+        let command = json!({"execute": "guest-ssh-add-authorized-keys", "arguments": arguments});
+        self.agent(&command, CALL).map(drop)
+    }
+
     /// Runs a command and waits for its end.
     ///
     /// # Errors

@@ -79,10 +79,8 @@ fn the_whole_main_path_without_any_right() {
     run(&["exec", "solo", "--", "sh", "-lc", "printf %s \"$GREETING\""])
         .ok()
         .prints("it's $HOME");
-    run(&["ssh", "solo", "--", "true"])
-        .code(5)
-        .says("user-mode network")
-        .says("kvmctl exec solo -- COMMAND");
+    ssh_leads_in_and_leaves_nothing(&host, "solo");
+    a_new_store_is_let_in(&host, "solo");
     run(&["logs", "solo"]).ok().prints("Linux version");
     run(&["logs", "solo", "--cloud-init"])
         .ok()
@@ -105,6 +103,69 @@ fn the_whole_main_path_without_any_right() {
         .ok()
         .says("No instances found");
     assert!(!host.path("varlib/kvmctl").exists());
+}
+
+/// Returns what QEMU forwards to a guest.
+#[track_caller]
+fn forwarded(host: &PrivateHost, name: &str) -> usize {
+    let ask = ["qemu-monitor-command", name, "--hmp", "info usernet"];
+    let virsh = [&["virsh", "-q", "-c", "qemu:///session"][..], &ask].concat();
+    let told = host.run(Who::Alone, &virsh).ok().out;
+    told.matches("HOST_FORWARD").count()
+}
+
+/// Nothing reaches a guest without rights but QEMU, which opens a port for as long as it is needed.
+fn ssh_leads_in_and_leaves_nothing(host: &PrivateHost, name: &str) {
+    let run = |args: &[&str]| host.kvmctl(Who::Alone, args);
+    run(&["ssh", name, "--", "exit", "7"]).code(7);
+    let words = ["sh", "-c", "cat; echo \"$1\" >&2; exit 3", "sh", "a  b"];
+    let inside = [&["exec", name, "--via", "ssh", "--"][..], &words].concat();
+    assert_eq!(run(&inside).code(3).err, "a  b\n");
+    assert_eq!(forwarded(host, name), 0);
+
+    let program = host.path("kvmctl").display().to_string();
+    let script = format!(
+        "{program} exec {name} --via ssh -- sleep 300 & P=$!
+         for i in $(seq 200); do
+             virsh -c qemu:///session qemu-monitor-command {name} --hmp 'info usernet' |
+                 grep -q 'ESTABLISHED.*127.0.0.1' && break
+             sleep 0.2
+         done
+         kill -TERM $P; wait $P; echo rc=$?"
+    );
+    let ended = host.run(Who::Alone, &["bash", "-c", &script]).ok();
+    ended.prints("rc=143");
+    assert_eq!(forwarded(host, name), 0);
+}
+
+/// Who lost the store has lost its key, and the guest's agent learns the new one; a guest that shows
+/// another key than its own is none.
+fn a_new_store_is_let_in(host: &PrivateHost, name: &str) {
+    let run = |args: &[&str]| host.kvmctl(Who::Alone, args);
+    let store = run(&["store", "path"]).ok().out.trim().to_owned();
+    let key = format!("{store}/ssh/id_ed25519.pub");
+    let old = std::fs::read_to_string(&key).unwrap();
+    host.run(Who::Alone, &["rm", "-r", &store]).ok();
+    run(&["store", "rebuild"]).ok();
+    run(&["ssh", name, "--", "true"])
+        .ok()
+        .says("did not know the SSH key of this store");
+    assert_ne!(std::fs::read_to_string(&key).unwrap(), old);
+    run(&["exec", name, "--via", "ssh", "--", "true"])
+        .ok()
+        .never_says("SSH key");
+
+    let words: Vec<&str> = old.split(' ').collect();
+    let other = format!(
+        "sed -i 's|^sshHostKey: .*|sshHostKey: {} {}|' {store}/instances/*.yaml",
+        words[0], words[1]
+    );
+    host.run(Who::Alone, &["sh", "-c", &other]).ok();
+    run(&["exec", name, "--via", "ssh", "--", "true"])
+        .code(5)
+        .says("shows another SSH host key");
+    run(&["ssh", name, "--accept-new-host-key", "--", "true"]).ok();
+    assert_eq!(forwarded(host, name), 0);
 }
 
 #[test]

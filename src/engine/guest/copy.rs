@@ -57,6 +57,7 @@ pub fn copy_in(
         &script,
         &bytes,
         Duration::from_secs(3600),
+        reporter,
     )?;
     check(result).map(drop)
 }
@@ -101,6 +102,7 @@ pub fn copy_out(
             &argv,
             &[],
             Duration::from_secs(3600),
+            reporter,
         )?)?;
     }
     std::fs::write(&to, bytes)

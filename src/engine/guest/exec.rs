@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::running;
-use super::ssh::{refused, ssh_to};
-use crate::api::ObjectKey;
+use super::ssh::{Login, refused};
+use crate::api::{ObjectKey, Reporter};
+use crate::engine::interrupted;
 use crate::error::{Error, Result};
 use crate::libvirt::{Domain, Executed, GuestPath};
 use crate::observe::World;
@@ -47,6 +48,7 @@ pub fn exec(
     argv: &[String],
     input: &[u8],
     timeout: Duration,
+    reporter: &dyn Reporter,
 ) -> Result<ExecResult> {
     let domain = running(world, key)?;
     let agent = match via {
@@ -66,10 +68,11 @@ pub fn exec(
             truncated: done.truncated,
         });
     }
-    let (ssh, target) = ssh_to(world, key, None)?;
-    let out = ssh
-        .run(&target, argv, input, timeout)
-        .map_err(|e| refused(e, key))?;
+    let login = Login::to(world, key, None)?;
+    let run = || login.ssh.run(&login.target, argv, input, timeout);
+    let out = login.let_in(world, key, reporter, run);
+    interrupted()?;
+    let out = out.map_err(|e| refused(e, key))?;
     Ok(ExecResult {
         code: out.code,
         stdout: out.stdout,

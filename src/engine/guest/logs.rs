@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Via, check, exec};
-use crate::api::ObjectKey;
+use crate::api::{ObjectKey, Silent};
 use crate::engine::instances;
 use crate::error::{Error, Result};
 use crate::libvirt::Volume;
@@ -50,7 +50,15 @@ pub fn open_log(
                 "cat".to_owned(),
                 "/var/log/cloud-init-output.log".to_owned(),
             ];
-            let result = exec(world, key, Via::Auto, &argv, &[], Duration::from_secs(60))?;
+            let result = exec(
+                world,
+                key,
+                Via::Auto,
+                &argv,
+                &[],
+                Duration::from_secs(60),
+                &Silent,
+            )?;
             (check(result)?, None)
         }
         LogSource::Qemu => (qemu_log(world, key)?, None),

@@ -4,6 +4,7 @@ mod console;
 mod copy;
 mod exec;
 mod key;
+mod let_in;
 mod logs;
 mod seed;
 mod ssh;

@@ -1,8 +1,11 @@
 //! Logging in: where to, as whom, by which key.
 
+use std::net::SocketAddr;
+
 use super::{own_key, running};
-use crate::api::ObjectKey;
-use crate::engine::instances;
+use crate::api::{ObjectKey, Reporter};
+use crate::engine::port_forward::Door;
+use crate::engine::{Interrupt, instances, interrupted};
 use crate::error::{Error, Result};
 use crate::host::{Hop, HostError, Ssh, SshTarget};
 use crate::observe::World;
@@ -12,11 +15,19 @@ use crate::store::InstanceRecord;
 ///
 /// # Errors
 /// A conflict when the guest is off or has no address.
-pub fn ssh(world: &World, key: &ObjectKey, user: Option<&str>, command: &[String]) -> Result<u8> {
+pub fn ssh(
+    world: &World,
+    key: &ObjectKey,
+    user: Option<&str>,
+    command: &[String],
+    reporter: &dyn Reporter,
+) -> Result<u8> {
     running(world, key)?;
-    let (ssh, target) = ssh_to(world, key, user)?;
-    ssh.interactive(&target, command)
-        .map_err(|e| refused(e, key))
+    let login = Login::to(world, key, user)?;
+    let run = || login.ssh.interactive(&login.target, command);
+    let code = login.let_in(world, key, reporter, run);
+    interrupted()?;
+    code.map_err(|e| refused(e, key))
 }
 
 /// What keeps ssh from a guest can be looked at on its console.
@@ -39,44 +50,75 @@ pub(super) fn refused(error: HostError, key: &ObjectKey) -> Error {
 /// A conflict when the guest is off or has no address; when it shows no key; what the store refuses.
 pub fn accept_host_key(world: &World, key: &ObjectKey) -> Result<Option<String>> {
     running(world, key)?;
-    let (ssh, target) = ssh_to(world, key, None)?;
-    let shown = ssh.shown_key(&target).map_err(|e| refused(e, key))?;
-    if target.host_key.as_ref() == Some(&shown) {
+    let login = Login::to(world, key, None)?;
+    let shown = login.ssh.shown_key(&login.target);
+    interrupted()?;
+    let shown = shown.map_err(|e| refused(e, key))?;
+    if login.target.host_key.as_ref() == Some(&shown) {
         return Ok(None);
     }
     instances::set_host_key(world, key, &shown)?;
     Ok(Some(shown))
 }
 
-pub(super) fn ssh_to(
-    world: &World,
-    key: &ObjectKey,
-    user: Option<&str>,
-) -> Result<(Ssh, SshTarget)> {
-    let domain = instances::find(world, key)?;
-    let record = world
-        .store_for_reading()?
-        .get::<InstanceRecord>(&domain.uid())?;
-    let instance = world.instance(&key.name)?;
-    let address = instance
-        .status
-        .and_then(|s| s.address)
-        .ok_or_else(|| no_address(key, record.as_ref()))?;
-    let ours = own_key(world)?;
-    let user = user
-        .map(str::to_owned)
-        .or_else(|| record.as_ref().and_then(|r| r.ssh_user.clone()))
-        .unwrap_or_else(|| "root".to_owned());
-    let given = |r: &InstanceRecord| !r.adopted && !r.spec.env.is_empty();
-    let target = SshTarget {
-        environment: record.as_ref().is_some_and(given),
-        address: address.into(),
-        user,
-        private_key: ours.private,
-        host_key: record.and_then(|r| r.ssh_host_key),
-        hop: Hop::of_uri(world.host()?.uri()),
-    };
-    Ok((Ssh::find()?, target))
+/// A way to log in. What was made for it goes with it.
+pub(super) struct Login {
+    /// The client.
+    pub(super) ssh: Ssh,
+    /// Where, and as whom.
+    pub(super) target: SshTarget,
+    /// What is known of the instance.
+    pub(super) record: Option<InstanceRecord>,
+    /// Our public key.
+    pub(super) public_key: String,
+    _door: Option<Door>,
+}
+
+impl Login {
+    /// Finds the way to an instance that runs.
+    ///
+    /// # Errors
+    /// A conflict when nothing leads to it.
+    pub(super) fn to(world: &World, key: &ObjectKey, user: Option<&str>) -> Result<Self> {
+        const PORT: u16 = 22;
+        let domain = instances::find(world, key)?;
+        let record = world
+            .store_for_reading()?
+            .get::<InstanceRecord>(&domain.uid())?;
+        let ssh = Ssh::find()?;
+        let ours = own_key(world)?;
+        let address = world.instance(&key.name)?.status.and_then(|s| s.address);
+        let (at, door) = match address {
+            Some(address) => (SocketAddr::from((address, PORT)), None),
+            None => match Door::open(world, key, &domain, PORT)? {
+                Some(door) => (door.at(), Some(door)),
+                None => return Err(no_address(key, record.as_ref())),
+            },
+        };
+        let user = user
+            .map(str::to_owned)
+            .or_else(|| record.as_ref().and_then(|r| r.ssh_user.clone()))
+            .unwrap_or_else(|| "root".to_owned());
+        let given = |r: &InstanceRecord| !r.adopted && !r.spec.env.is_empty();
+        let target = SshTarget {
+            environment: record.as_ref().is_some_and(given),
+            at,
+            user,
+            private_key: ours.private,
+            host_key: record.as_ref().and_then(|r| r.ssh_host_key.clone()),
+            hop: Hop::of_uri(world.host()?.uri()),
+        };
+        Ok(Self {
+            ssh: match &door {
+                Some(_) => ssh.stopped_by(Interrupt::flag()),
+                None => ssh,
+            },
+            target,
+            record,
+            public_key: ours.public,
+            _door: door,
+        })
+    }
 }
 
 /// Words that no address of an instance is known, and why not.

@@ -22,6 +22,7 @@ use crate::observe::World;
 
 use super::signal::interrupted;
 use listen::{Bound, bind};
+pub(in crate::engine) use reach::Door;
 use reach::{Ends, Reach};
 
 /// How often signals are looked at, and how soon a new address is taken up.

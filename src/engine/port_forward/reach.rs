@@ -17,6 +17,7 @@ use crate::libvirt::{Domain, HostForward};
 use crate::observe::World;
 
 use super::super::guest::no_address;
+use super::super::signal::Interrupt;
 
 /// Where connections go, by port of the guest.
 #[derive(Debug, Clone)]
@@ -133,6 +134,53 @@ impl Reach {
     }
 }
 
+/// A port of the loopback of a guest's host that leads to one of the guest's, for as long as this
+/// lives, or until a signal to stop.
+pub(in crate::engine) struct Door {
+    at: SocketAddr,
+    _made: Made,
+}
+
+impl Door {
+    /// Opens one where the guest is in QEMU's user-mode network. Nobody else has the same: who is done
+    /// first would shut it before the other.
+    ///
+    /// # Errors
+    /// A conflict when the guest's host cannot be reached from this machine; what libvirt refuses.
+    pub(in crate::engine) fn open(
+        world: &World,
+        key: &ObjectKey,
+        domain: &Domain,
+        guest: u16,
+    ) -> Result<Option<Self>> {
+        let mut nics = domain.live()?.devices.interfaces.into_iter();
+        let Some(nic) = nics.find(|nic| nic.kind == "user") else {
+            return Ok(None);
+        };
+        let host = world.host()?;
+        if !host.is_local() && Hop::of_uri(host.uri()).is_none() {
+            return Err(no_ssh(key, host.uri()));
+        }
+        Interrupt::install_with_hangup()
+            .map_err(|e| Error::failed("cannot catch signals").caused_by(e))?;
+        let mut made = Made {
+            domain: Some((domain.clone(), nic.clone())),
+            forwards: Vec::new(),
+        };
+        let forward = forward(domain, &nic, guest)?;
+        made.forwards.push(forward);
+        Ok(Some(Self {
+            at: (forward.address, forward.host).into(),
+            _made: made,
+        }))
+    }
+
+    /// Returns where it is.
+    pub(in crate::engine) const fn at(&self) -> SocketAddr {
+        self.at
+    }
+}
+
 fn no_ssh(key: &ObjectKey, uri: &str) -> Error {
     Error::conflict(format!(
         "{key} is on another host, which only libvirt reaches"
@@ -156,6 +204,10 @@ fn near(
     let live = domain.live()?;
     let mut nics = live.devices.interfaces.into_iter();
     match nics.find(|nic| nic.kind == "user") {
+        // A terminal that is closed must not leave a port open.
+        Some(_) if Interrupt::install_with_hangup().is_err() => {
+            Err(Error::failed("cannot catch signals"))
+        }
         Some(nic) => through_qemu(domain, nic, guests),
         None => {
             let record = world.store_for_reading()?.get(&domain.uid())?;

@@ -1,0 +1,89 @@
+//! The key of a store that was made anew: guests of before know another one, and their agent can be
+//! told ours.
+
+use std::time::Duration;
+
+use super::ssh::Login;
+use crate::api::{ObjectKey, Reporter};
+use crate::engine::instances;
+use crate::error::Result;
+use crate::host::HostError;
+use crate::observe::World;
+
+/// Adds a key for a user of the guest, where it is not there: `sh -c SCRIPT sh USER KEY`.
+const ADD: &str = r#"set -eu
+entry=$(getent passwd "$1" || grep "^$1:" /etc/passwd)
+home=$(echo "$entry" | cut -d: -f6); group=$(echo "$entry" | cut -d: -f4)
+umask 077
+[ -d "$home/.ssh" ] || { mkdir "$home/.ssh"; chown "$1:$group" "$home/.ssh"; }
+file=$home/.ssh/authorized_keys
+[ -e "$file" ] || { : > "$file"; chown "$1:$group" "$file"; }
+grep -qxF -- "$2" "$file" && exit 0
+[ -z "$(tail -c 1 "$file")" ] || echo >> "$file"
+printf '%s\n' "$2" >> "$file"
+if command -v restorecon > /dev/null; then restorecon -R "$home/.ssh" || :; fi"#;
+
+impl Login {
+    /// Logs in. When the guest does not let our key in, and its agent answers, it is given the key,
+    /// once, and the login is tried again.
+    ///
+    /// Only the user whom instances are made with gets it, and only in an instance that we made: who
+    /// comes into the others is for others to say.
+    ///
+    /// # Errors
+    /// What the login came to.
+    pub(super) fn let_in<T>(
+        &self,
+        world: &World,
+        key: &ObjectKey,
+        reporter: &dyn Reporter,
+        login: impl Fn() -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let done = login();
+        if !matches!(done, Err(HostError::KeyRefused { .. })) || !self.is_ours() {
+            return done;
+        }
+        let user = &self.target.user;
+        match self.give_key(world, key) {
+            Ok(true) => {
+                reporter.warn(&format!(
+                    "{key} did not know the SSH key of this store, which was made anew since; its \
+                     guest agent has added the key for user {user}"
+                ));
+                login()
+            }
+            Ok(false) | Err(_) => {
+                let line = &self.public_key;
+                reporter.warn(&format!(
+                    "{key} does not know the SSH key of this store: the store was made anew since, \
+                     or the key was taken out, and no guest agent answers that could add it. In the \
+                     guest (kvmctl console {}), add this line to ~{user}/.ssh/authorized_keys:\n{line}",
+                    key.name
+                ));
+                done
+            }
+        }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.record.as_ref().is_some_and(|r| {
+            !r.adopted && r.ssh_user.as_ref().is_none_or(|u| *u == self.target.user)
+        })
+    }
+
+    /// Returns whether the guest's agent has added the key.
+    fn give_key(&self, world: &World, key: &ObjectKey) -> Result<bool> {
+        let domain = instances::find(world, key)?;
+        if !domain.agent_answers() {
+            return Ok(false);
+        }
+        let (user, line) = (&self.target.user, &self.public_key);
+        if domain.agent_authorize(user, line).is_ok() {
+            return Ok(true);
+        }
+        // An agent of before 5.2 has no command for it.
+        let argv = ["sh", "-c", ADD, "sh", user, line].map(str::to_owned);
+        let done = domain.agent_exec(&argv, &[], Duration::from_secs(30))?;
+        Ok(done.code == 0)
+    }
+}
