@@ -2,8 +2,10 @@
 //! network, and the kernel has half a minute for its first line.
 //!
 //! `/dev/kvm` and libvirt's capabilities prove nothing: on some nested hosts both are there and a
-//! kernel hangs before it prints anything.
+//! kernel hangs before it prints anything. An image that tells nothing on its serial port looks the
+//! same, so a failure counts only if the same image speaks when it is emulated.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::api::{Accelerator, Firmware, Name, Reporter, Timestamp, Uid};
@@ -17,13 +19,45 @@ use crate::store::KvmVerdict;
 
 /// How long the kernel has.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it has where it is emulated.
+const EMULATED: Duration = Duration::from_secs(120);
+/// How long another process may be at it.
+const TURN: Duration = Duration::from_secs(180);
+/// How domains and volumes of probes are called.
+const NAME: &str = "kvmctl-probe-";
 const MEMORY_KIB: u64 = 512 << 10;
 
-/// Probes and remembers the verdict; `None` where there is no image to boot or KVM is not offered.
+/// A probe that proved nothing is not made again for every instance of a run.
+static IN_VAIN: AtomicBool = AtomicBool::new(false);
+
+/// Probes, unless a verdict is remembered.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn run_once(world: &World, reporter: &dyn Reporter) -> Result<()> {
+    let _turn = world.store()?.lock_kvm_probe(TURN)?;
+    // Somebody else may have been at it meanwhile.
+    if IN_VAIN.load(Ordering::SeqCst) || world.kvm_facts()?.probed.is_some() {
+        return Ok(());
+    }
+    let verdict = probe(world, reporter);
+    if !matches!(verdict, Ok(Some(_))) {
+        IN_VAIN.store(true, Ordering::SeqCst);
+    }
+    verdict.map(drop)
+}
+
+/// Probes and remembers the verdict; `None` where KVM is not offered, or there is no image that
+/// could prove something.
 ///
 /// # Errors
 /// What libvirt or the store refuses; a guest that does not boot is a verdict, not an error.
 pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Option<KvmVerdict>> {
+    let _turn = world.store()?.lock_kvm_probe(TURN)?;
+    probe(world, reporter)
+}
+
+fn probe(world: &World, reporter: &dyn Reporter) -> Result<Option<KvmVerdict>> {
     let host = world.host()?;
     let Some(uuid) = host.host_uuid()? else {
         return Ok(None);
@@ -32,11 +66,26 @@ pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Option<KvmVerdict>>
         return Ok(None);
     }
     let images: Vec<StoredImage> = world.store()?.all()?;
-    let Some(image) = images.into_iter().min_by_key(|i| i.image.size) else {
+    let Some(image) = images
+        .into_iter()
+        .filter(is_linux)
+        .min_by_key(|i| i.image.size)
+    else {
         return Ok(None);
     };
+    sweep(world)?;
     reporter.warn("Booting a throw-away guest to see whether KVM works here (up to 30 s).");
-    let outcome = boot(world, &image)?;
+    let outcome = boot(world, &image, Accelerator::Kvm)?;
+    if outcome.is_err() {
+        reporter.warn("It told nothing: booting the same under TCG, to compare (up to 120 s).");
+        if boot(world, &image, Accelerator::Tcg)?.is_err() {
+            reporter.warn(&format!(
+                "Image {} tells nothing under TCG either, so this proves nothing.",
+                image.image.name
+            ));
+            return Ok(None);
+        }
+    }
     let verdict = KvmVerdict {
         cpu: host
             .capabilities()?
@@ -68,12 +117,31 @@ impl Drop for Scratch {
     }
 }
 
+fn is_linux(image: &StoredImage) -> bool {
+    image.image.os.as_deref() != Some("freebsd")
+}
+
+/// Deletes what a probe that was killed has left; its domain went with it.
+fn sweep(world: &World) -> Result<()> {
+    let pool = world.host()?.pool(&world.settings().pool)?;
+    for volume in pool.volumes()? {
+        if volume.name.starts_with(NAME) {
+            volume.delete()?;
+        }
+    }
+    Ok(())
+}
+
 /// Boots; the inner error is why it did not work.
-fn boot(world: &World, image: &StoredImage) -> Result<Result<(), String>> {
+fn boot(
+    world: &World,
+    image: &StoredImage,
+    accelerator: Accelerator,
+) -> Result<Result<(), String>> {
     let host = world.host()?;
     let uid = Uid::random();
-    let name = Name::new(format!("kvmctl-probe-{}", uid.short()))
-        .map_err(|e| Error::failed(e.to_string()))?;
+    let name =
+        Name::new(format!("{NAME}{}", uid.short())).map_err(|e| Error::failed(e.to_string()))?;
     let pool = host.pool(&world.settings().pool)?;
     let base = host
         .pool(&image.pool)?
@@ -92,7 +160,7 @@ fn boot(world: &World, image: &StoredImage) -> Result<Result<(), String>> {
         uid,
         cpus: 1,
         memory_kib: MEMORY_KIB,
-        accelerator: Accelerator::Kvm,
+        accelerator,
         arch: host.capabilities()?.arch.clone(),
         root: DiskParams {
             path: disk.path()?.into(),
@@ -111,7 +179,11 @@ fn boot(world: &World, image: &StoredImage) -> Result<Result<(), String>> {
         Ok(domain) => domain,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let outcome = await_kernel(&log);
+    let patience = match accelerator {
+        Accelerator::Tcg => EMULATED,
+        _ => PATIENCE,
+    };
+    let outcome = await_kernel(&log, patience);
     let _ = domain.destroy();
     drop(scratch);
     outcome
@@ -126,8 +198,8 @@ fn volumes(pool: &Pool, name: &Name, image: &StoredImage, base: &str) -> Result<
     Ok((disk, log))
 }
 
-fn await_kernel(log: &Volume) -> Result<Result<(), String>> {
-    let deadline = Instant::now() + PATIENCE;
+fn await_kernel(log: &Volume, patience: Duration) -> Result<Result<(), String>> {
+    let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         super::signal::interrupted()?;
         let mut text = Vec::new();
@@ -141,6 +213,6 @@ fn await_kernel(log: &Volume) -> Result<Result<(), String>> {
     }
     Ok(Err(format!(
         "no line of a kernel within {} s",
-        PATIENCE.as_secs()
+        patience.as_secs()
     )))
 }

@@ -56,6 +56,11 @@ pub fn decide(wanted: Accelerator, facts: &KvmFacts) -> Result<Decision, String>
     }
 }
 
+/// Returns whether KVM would be taken on trust, which a boot probe could prove first.
+pub fn is_on_trust(wanted: Accelerator, decision: &Decision) -> bool {
+    wanted == Accelerator::Auto && decision.accelerator == Accelerator::Kvm && decision.unproven
+}
+
 fn why_not(facts: &KvmFacts) -> Option<&'static str> {
     if !facts.offered {
         Some("libvirt does not offer KVM on this host")
@@ -99,6 +104,25 @@ mod tests {
             "the nested host"
         );
         assert_eq!(decide_auto(false, true, None).0, Accelerator::Tcg);
+    }
+
+    #[test]
+    fn only_what_is_taken_on_trust_is_tried_first() {
+        let tried = |wanted, offered, extension, probed| {
+            let facts = KvmFacts {
+                offered,
+                extension,
+                probed,
+            };
+            is_on_trust(wanted, &decide(wanted, &facts).unwrap())
+        };
+        assert!(tried(Accelerator::Auto, true, true, None));
+        assert!(!tried(Accelerator::Auto, true, true, Some(true)), "known");
+        assert!(!tried(Accelerator::Auto, true, true, Some(false)), "known");
+        assert!(!tried(Accelerator::Auto, true, false, None), "TCG anyway");
+        assert!(!tried(Accelerator::Auto, false, true, None), "TCG anyway");
+        assert!(!tried(Accelerator::Kvm, true, true, None), "asked for");
+        assert!(!tried(Accelerator::Tcg, true, true, None), "asked for");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What is known of a host.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Record, Result, STORE_WAIT, Store};
+use super::{ObjectLock, Record, Result, STORE_WAIT, Store};
 use crate::api::{Timestamp, Uid};
 
 /// Whether KVM really runs a guest on a host with a certain CPU.
@@ -48,6 +50,14 @@ impl Store {
     pub fn kvm_verdict(&self, host: Uid, cpu: &str) -> Result<Option<KvmVerdict>> {
         let record = self.get::<HostRecord>(&host)?;
         Ok(record.and_then(|r| r.kvm.into_iter().find(|v| v.cpu == cpu)))
+    }
+
+    /// Waits for the turn to try KVM on the host.
+    ///
+    /// # Errors
+    /// [`super::StoreError::Busy`] with the holder after `wait`.
+    pub fn lock_kvm_probe(&self, wait: Duration) -> Result<ObjectLock<'_>> {
+        ObjectLock::acquire(self.writable()?, "host/kvm-probe", wait)
     }
 
     /// Remembers a verdict on KVM in place of an older one for the same CPU.

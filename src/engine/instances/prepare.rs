@@ -103,6 +103,10 @@ impl Prepared {
                 size.disk, image.image.virtual_size
             )));
         }
+        let decision = match dry {
+            true => decision,
+            false => accelerator::prove(world, &spec, decision, reporter)?,
+        };
         let host = world.host()?;
         let pool_path = host.pool(&world.settings().pool)?.path()?;
         let base = match &pending {
