@@ -123,7 +123,8 @@ fn lost(world: &World, domains: &[DomainBrief]) -> Result<Vec<Lost>> {
             }
             let has = facts.address_of(nic.mac);
             let address = (has != Some(ip)).then_some(What::Address(has));
-            let name = domain.and_then(|domain| lost_name(&record, ip, &domain.name, xml));
+            let named = domain.filter(|_| facts.ours);
+            let name = named.and_then(|domain| lost_name(&record, ip, &domain.name, xml));
             let each = address.into_iter().chain(name);
             lost.extend(each.map(|what| Lost {
                 instance: domain.map_or_else(|| record.name.to_string(), |d| d.name.clone()),

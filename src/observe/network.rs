@@ -35,6 +35,9 @@ pub struct NetworkFacts {
     pub slots: Vec<HostEntry>,
     /// Entries that are no slots.
     pub reserved: Vec<HostEntry>,
+    /// Whether it is ours: it carries our mark, or the slots that `setup` gave it. In others we
+    /// touch only entries with hardware addresses of ours.
+    pub ours: bool,
 }
 
 impl NetworkFacts {
@@ -68,6 +71,8 @@ impl NetworkFacts {
             _ => NetworkKind::Foreign,
         };
         let bridge = xml.bridge.as_ref().and_then(|b| b.name.clone());
+        let marked = xml.metadata.as_ref().is_some_and(|m| m.uid == uid);
+        let ours = marked || !slots.is_empty();
         Ok(Self {
             name: xml.name.clone(),
             uid,
@@ -75,6 +80,7 @@ impl NetworkFacts {
             kind,
             slots,
             reserved,
+            ours,
         })
     }
 
@@ -87,6 +93,7 @@ impl NetworkFacts {
             kind: NetworkKind::Foreign,
             slots: Vec::new(),
             reserved: Vec::new(),
+            ours: false,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::host::dhcp;
 use crate::libvirt::{Host, Lease, LibvirtError, Network};
 use crate::net::Mac;
+use crate::observe::NetworkFacts;
 use crate::plan::instance::Reservation;
 
 /// How long a network's server gets to give a lease up. Nothing answers a release, and it may be lost
@@ -41,12 +42,17 @@ pub(super) fn unreserve(host: &Host, r: &Reservation) -> Result<()> {
     }
 }
 
-/// Lets the network's name server answer for it.
+/// Lets the network's name server answer for it, where the network is ours. In others the name stands
+/// only in the reservation, and is known while the guest has its lease.
 ///
 /// # Errors
 /// What libvirt refuses.
 pub(super) fn add_name(host: &Host, r: &Reservation) -> Result<()> {
-    Ok(host.network(&r.network)?.add_name(r.ip, r.host.as_str())?)
+    let network = host.network(&r.network)?;
+    match NetworkFacts::read(&network.definition()?)?.ours {
+        true => Ok(network.add_name(r.ip, r.host.as_str())?),
+        false => Ok(()),
+    }
 }
 
 /// Lets the network's name server forget it.

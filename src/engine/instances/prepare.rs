@@ -175,6 +175,14 @@ impl Prepared {
             .iter()
             .filter_map(|nic| reservation(nic, &self.name))
             .collect();
+        let ours = |nic: &&NicRecord| {
+            let mut networks = self.networks.iter();
+            networks.any(|(_, n)| n.name == nic.network && n.ours)
+        };
+        let names = nics.iter().filter(ours);
+        let names = names
+            .filter_map(|nic| reservation(nic, &self.name))
+            .collect();
         let reservations = nics
             .iter()
             .filter(|n| !n.slot)
@@ -192,7 +200,7 @@ impl Prepared {
             seed: self.seed(),
             log: self.log(),
             reservations,
-            names: leases.clone(),
+            names,
             leases,
             autostart: self.spec.autostart.unwrap_or(true),
             files: vec![self.root(), self.seed(), self.log()],
