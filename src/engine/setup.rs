@@ -1,5 +1,5 @@
 //! `setup`: what a fresh host lacks: the store, the pool, the network. What is there is started at the
-//! most, never changed.
+//! most, never changed; only libvirt's own network `default` gets address slots while nobody uses it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::libvirt::xml::network::NetworkXml;
 use crate::libvirt::xml::network_params::{Ipv4Params, NetworkParams};
 use crate::net::slots;
 use crate::net::subnet::{free_range, overlap};
-use crate::observe::World;
+use crate::observe::{Plugged, Seen, World};
 
 /// How to set up.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub enum Task {
     },
     /// Give the unused network address slots.
     AddSlots,
+    /// Take the network down and put it up again, so that its slots are in force.
+    RestartNetwork,
     /// Start the network.
     StartNetwork,
     /// Let the network start with the host.
@@ -100,11 +102,17 @@ impl SetupPlan {
                 format!("{make} NAT network {network:?}, {cidr} ({taken} is in use on this host)")
             }
             Task::AddSlots => format!("give network {network:?} address slots for instances"),
+            Task::RestartNetwork => {
+                format!("re{start} network {network:?}, which nobody uses, with them")
+            }
             Task::StartNetwork => format!("{start} network {network:?}"),
             Task::AutostartNetwork => format!("let network {network:?} start with the host"),
         }
     }
 }
+
+/// The network that libvirt's packages bring.
+const LIBVIRTS_OWN: &str = "default";
 
 /// The usual range of libvirt's default network.
 const USUAL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 122, 0), 24);
@@ -162,10 +170,14 @@ fn network_tasks(world: &World, options: &SetupOptions, tasks: &mut Vec<Task>) -
     match host.network(name) {
         Ok(network) => {
             let active = network.is_active()?;
+            let seen = Seen::of(&network)?;
+            let slots = wants_slots(&seen.live);
+            if !active && slots {
+                tasks.push(Task::AddSlots);
+            } else if active && slots && is_unused(world, &seen)? {
+                tasks.extend([Task::AddSlots, Task::RestartNetwork]);
+            }
             if !active {
-                if wants_slots(&network.definition()?) {
-                    tasks.push(Task::AddSlots);
-                }
                 tasks.push(Task::StartNetwork);
             }
             if !network.autostart()? {
@@ -182,10 +194,26 @@ fn network_tasks(world: &World, options: &SetupOptions, tasks: &mut Vec<Task>) -
     Ok(())
 }
 
-/// A network that nobody has used yet and that hands out addresses itself.
+/// The network that comes with libvirt, as it comes. Another's is not ours to change, whatever its
+/// state.
 fn wants_slots(xml: &NetworkXml) -> bool {
     let dhcp = xml.ipv4().and_then(|ip| ip.dhcp.as_ref());
-    xml.subnet().is_some() && dhcp.is_some_and(|d| d.hosts.is_empty())
+    let is_plain = xml.subnet().is_some() && dhcp.is_some_and(|d| d.hosts.is_empty());
+    xml.name == LIBVIRTS_OWN && is_plain
+}
+
+/// Returns whether nobody would notice that a network is taken down for a moment: no domain is in it,
+/// nothing is plugged into its bridge, and nobody has an address of it.
+fn is_unused(world: &World, seen: &Seen) -> Result<bool> {
+    let host = world.host()?;
+    let bridge = seen.live.bridge.as_ref().and_then(|b| b.name.as_deref());
+    let Some(bridge) = bridge.filter(|_| host.is_local()) else {
+        return Ok(false);
+    };
+    let in_it = |p: &Plugged| p.is_in(&seen.live);
+    Ok(crate::host::taps::ports(bridge).is_empty()
+        && host.leases(&seen.live.name)?.is_empty()
+        && !world.plugged()?.iter().any(in_it))
 }
 
 fn pool_path(world: &World, options: &SetupOptions) -> Result<PathBuf> {
@@ -257,6 +285,15 @@ fn perform(world: &World, plan: &SetupPlan, task: &Task) -> Result<()> {
             Ok(())
         }
         Task::AddSlots => add_slots(world, &plan.network),
+        Task::RestartNetwork => {
+            let network = host.network(&plan.network)?;
+            // Whoever has come meanwhile is not cut off: the slots wait for the next start.
+            if is_unused(world, &Seen::of(&network)?)? {
+                network.stop()?;
+                network.start()?;
+            }
+            Ok(())
+        }
         Task::StartNetwork => {
             let network = host.network(&plan.network)?;
             network.start().map_err(|e| {
@@ -308,7 +345,11 @@ fn add_slots(world: &World, name: &str) -> Result<()> {
     use crate::libvirt::xml::tree::Element;
     let host = world.host()?;
     let network = host.network(name)?;
-    let xml = network.definition()?;
+    let xml = network.configured()?;
+    if !wants_slots(&xml) {
+        // An earlier run was ended before they were in force.
+        return Ok(());
+    }
     let (Some(uid), Some(cidr), Some(ip)) = (xml.uuid, xml.subnet(), xml.ipv4()) else {
         return Err(Error::failed(format!("network {name:?} has no IPv4 range")));
     };

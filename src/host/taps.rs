@@ -35,6 +35,16 @@ fn is_tap(device: &Path) -> bool {
     u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & IFF_TAP != 0)
 }
 
+/// Lists what is plugged into a bridge; the port that old versions of libvirt gave it themselves is
+/// nobody's.
+pub fn ports(bridge: &str) -> Vec<String> {
+    let own = format!("{bridge}-nic");
+    let ports = fs::read_dir(Path::new(DEVICES).join(bridge).join("brif"));
+    let ports = ports.into_iter().flatten().flatten();
+    let names = ports.map(|p| p.file_name().to_string_lossy().into_owned());
+    names.filter(|name| *name != own).collect()
+}
+
 /// Returns whether there is a bridge of that name.
 pub fn bridge_exists(bridge: &Bridge) -> bool {
     Path::new(DEVICES)

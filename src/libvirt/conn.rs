@@ -230,7 +230,8 @@ pub(super) fn plain<'a>(doing: &str, text: &'a str) -> Result<&'a str, LibvirtEr
     Ok(text)
 }
 
-fn is_local(uri: &str) -> bool {
+/// Returns whether a URI leads to a daemon of this machine.
+pub fn is_local(uri: &str) -> bool {
     let Some((scheme, rest)) = uri.split_once("://") else {
         return true;
     };

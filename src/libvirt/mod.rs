@@ -36,7 +36,7 @@ pub use agent::{Executed, GuestPath};
 pub use backup::{JobOperation, RunningJob};
 pub use channel::{ConsoleStream, Line, LineReader};
 pub use checkpoint::ForgetCheckpoint;
-pub use conn::{Driver, Host, Version};
+pub use conn::{Driver, Host, Version, is_local};
 pub use disk::free_target;
 pub use domain::{AddressQuery, Domain, DomainState, InterfaceAddress, Undefine};
 pub use error::{Cause, LibvirtError};

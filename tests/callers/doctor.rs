@@ -70,8 +70,63 @@ fn doctor_sees_what_changes_on_the_host() {
     let it = Host::new();
     sockets_and_groups(&it);
     pool_and_network(&it);
+    setup_changes_only_what_came_with_libvirt(&it);
     tools(&it);
     firewall(&it);
+    without_a_daemon(&it);
+}
+
+/// The network that comes with libvirt gets slots while nobody uses it; another's is only started.
+fn setup_changes_only_what_came_with_libvirt(it: &Host) {
+    let network = |name: &str, n: u8| {
+        format!(
+            "cat > /run/net.xml <<XML
+<network><name>{name}</name><forward mode='nat'/><bridge name='vb{n}'/>
+<ip address='10.215.{n}.1' netmask='255.255.255.0'>
+<dhcp><range start='10.215.{n}.2' end='10.215.{n}.254'/></dhcp></ip></network>
+XML
+virsh -q net-define /run/net.xml; rm /run/net.xml"
+        )
+    };
+    let xml = |name: &str| it.sh(&format!("virsh net-dumpxml --inactive {name}")).out;
+    let kvmctl = |args: &[&str]| it.host.kvmctl(Who::Root, args).ok();
+    let place = ["--uri", "qemu:///system", "--network"];
+    for network in ["theirs", "default"] {
+        kvmctl(&[&["config", "set-context", network][..], &place, &[network]].concat());
+    }
+    let setup = |context: &str| kvmctl(&["--context", context, "setup", "--yes", "--no-probe"]);
+    it.sh(&network("theirs", 1));
+    let theirs = xml("theirs");
+    setup("theirs").prints("started network \"theirs\"");
+    assert_eq!(xml("theirs"), theirs);
+    it.sh("virsh -q net-destroy theirs; virsh -q net-undefine theirs");
+
+    it.sh("virsh -q net-destroy default; virsh -q net-undefine default");
+    it.sh(&format!(
+        "{}; virsh -q net-start default",
+        network("default", 2)
+    ));
+    // Something is plugged in: it would be cut off.
+    it.sh("ip link add guest type veth peer name guest0; ip link set guest master vb2");
+    assert!(!setup("default").out.contains("slots"));
+    it.sh("virsh -q net-autostart default --disable; ip link del guest");
+    setup("default")
+        .prints("address slots")
+        .prints("restarted network \"default\"");
+    let live = it.sh("virsh net-dumpxml default").out;
+    assert!(live.matches("<host mac=").count() > 100, "{live}");
+    setup("default").says("Everything is set up");
+}
+
+/// What can be seen without a daemon is said without one.
+fn without_a_daemon(it: &Host) {
+    it.host.stop_libvirtd();
+    let (code, line) = it.doctor(Who::Root, "socket");
+    assert!(code == 1 && line.starts_with("failed "), "{line}");
+    for check in ["cpu", "dev-kvm", "socket-mode", "nginx"] {
+        let (_, line) = it.doctor(Who::Root, check);
+        assert_ne!(line, "", "{check}");
+    }
 }
 
 fn sockets_and_groups(it: &Host) {
@@ -146,6 +201,10 @@ fn tools(it: &Host) {
 /// it does not. The kernel of test machines has no csum action of tc, which guests can do without.
 fn firewall(it: &Host) {
     it.says("firewall", &["ok ", "in iptables"]);
+    it.says("network-dhcp", &["ok "]);
+    it.sh("kill $(cat /run/libvirt/network/default.pid); sleep 0.2");
+    let remedy = "| systemctl restart libvirtd";
+    it.says("network-dhcp", &["failed ", "does not run", remedy]);
     it.sh("iptables -P FORWARD DROP");
     let (_, quiet) = it.doctor(Who::Root, "forward-policy");
     assert_eq!(quiet, "");
@@ -155,6 +214,7 @@ fn firewall(it: &Host) {
          echo 'firewall_backend = \"nftables\"' > /etc/libvirt/network.conf"
     ));
     it.restart_libvirtd(&bin);
+    it.says("network-dhcp", &["ok "]);
     it.says("firewall", &["ok ", "in nftables"]);
     it.says(
         "forward-policy",

@@ -11,12 +11,12 @@ use serde::Serialize;
 use super::world::World;
 use crate::config::Settings;
 use crate::error::Result;
-use crate::libvirt::LibvirtError;
+use crate::libvirt::{LibvirtError, is_local};
 use cpu::kvm;
 use daemon::{daemon, group, socket_mode, unreachable_daemon};
 use network::network;
 use pool::pool;
-use tools::{HERE, ON_HOST, stream, tools};
+use tools::{HERE, OF_NETWORKS, ON_HOST, stream, tools};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,13 +82,22 @@ impl Report {
     }
 }
 
-/// Looks at everything. What cannot be looked at because something before it failed is left out.
+/// Looks at everything. What only the daemon knows is left out when it does not answer.
 pub fn run(settings: &Settings, world: Result<&World>) -> Report {
     let mut report = Report { checks: Vec::new() };
     let opened = world.and_then(|w| Ok((w, w.host()?)));
     match &opened {
         Ok((_, host)) => daemon(&mut report, host),
         Err(error) => unreachable_daemon(&mut report, settings, error),
+    }
+    let local = is_local(&settings.uri);
+    let session = match &opened {
+        Ok((_, host)) => host.is_session(),
+        Err(_) => settings.uri.ends_with("/session"),
+    };
+    if opened.is_err() && local {
+        cpu::without_daemon(&mut report);
+        socket_mode(&mut report);
     }
     if let Ok((world, host)) = &opened {
         kvm(&mut report, world, host);
@@ -97,16 +106,19 @@ pub fn run(settings: &Settings, world: Result<&World>) -> Report {
             network(&mut report, world, host);
         }
         store(&mut report, world);
-        if host.is_local() {
+        if local {
             socket_mode(&mut report);
-            if !host.is_session() {
+            if !session {
                 group(&mut report);
             }
         }
     }
-    let local = opened.is_err() || opened.is_ok_and(|(_, host)| host.is_local());
-    tools(&mut report, if local { &[HERE, ON_HOST] } else { &[HERE] });
+    tools(&mut report, HERE);
     if local {
+        tools(&mut report, ON_HOST);
+        if !session {
+            tools(&mut report, OF_NETWORKS);
+        }
         stream(&mut report);
     }
     report

@@ -1,8 +1,11 @@
 //! The network of the context, and the firewall that it depends on.
 
+use std::path::Path;
+
 use super::{Report, autostart, remedy};
 use crate::host::{self, HostError};
-use crate::libvirt::Host;
+use crate::libvirt::xml::network::NetworkXml;
+use crate::libvirt::{Driver, Host};
 use crate::observe::World;
 
 pub(super) fn network(report: &mut Report, world: &World, host: &Host) {
@@ -31,9 +34,43 @@ pub(super) fn network(report: &mut Report, world: &World, host: &Host) {
     );
     if host.is_local()
         && let (Ok(true), Ok(xml)) = (network.is_active(), network.definition())
-        && let Some(bridge) = xml.bridge.and_then(|b| b.name)
     {
-        firewall(report, &bridge);
+        if host.driver() == Driver::Qemu {
+            dhcp(report, &xml, Path::new(SERVERS));
+        }
+        if let Some(bridge) = xml.bridge.and_then(|b| b.name) {
+            firewall(report, &bridge);
+        }
+    }
+}
+
+/// Where libvirt's system daemon keeps the process numbers of its networks' servers.
+const SERVERS: &str = "/run/libvirt/network";
+
+/// Whether the network's dnsmasq runs: the network is active all the same when it has ended.
+fn dhcp(report: &mut Report, xml: &NetworkXml, servers: &Path) {
+    if xml.ipv4().is_none_or(|ip| ip.dhcp.is_none()) {
+        return;
+    }
+    let name = &xml.name;
+    let file = servers.join(format!("{name}.pid"));
+    let pid = match std::fs::read_to_string(&file) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => return,
+        told => told.unwrap_or_default(),
+    };
+    let program = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim()));
+    match program {
+        Ok(program) if program.trim() == "dnsmasq" => report.ok(
+            "network-dhcp",
+            format!("network {name:?} has its dnsmasq, which gives guests their addresses"),
+        ),
+        _ => report.failed(
+            "network-dhcp",
+            format!(
+                "network {name:?} is active and its dnsmasq does not run: guests get no address"
+            ),
+            "systemctl restart libvirtd (modular: virtnetworkd)",
+        ),
     }
 }
 

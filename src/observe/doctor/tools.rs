@@ -41,6 +41,17 @@ pub(super) const ON_HOST: &[Needed] = &[
         Level::Failed,
     ),
     (
+        "nginx",
+        &["nginx"],
+        "nginx-light",
+        "serves load balancers",
+        Level::Warning,
+    ),
+];
+
+/// Tools of networks, which a user's own daemon has none of.
+pub(super) const OF_NETWORKS: &[Needed] = &[
+    (
         "dnsmasq",
         &["dnsmasq"],
         "dnsmasq-base",
@@ -61,13 +72,6 @@ pub(super) const ON_HOST: &[Needed] = &[
         "is the other firewall that libvirt may use",
         Level::Warning,
     ),
-    (
-        "nginx",
-        &["nginx"],
-        "nginx-light",
-        "serves load balancers",
-        Level::Warning,
-    ),
 ];
 
 /// Balancers of tcp and udp need a part of nginx that is a package of its own.
@@ -84,8 +88,8 @@ pub(super) fn stream(report: &mut Report) {
     }
 }
 
-pub(super) fn tools(report: &mut Report, needed: &[&[Needed]]) {
-    for &(name, names, package, what, level) in needed.iter().copied().flatten() {
+pub(super) fn tools(report: &mut Report, needed: &[Needed]) {
+    for &(name, names, package, what, level) in needed {
         match host::find_in_sbin(names, package) {
             Ok(tool) => report.ok(name, format!("{} {what}", tool.path().display())),
             Err(e) => report.push(
