@@ -20,13 +20,13 @@ pub(crate) struct AdoptArgs {
 /// Writes our mark into what was made by hand.
 pub(crate) fn adopt(ctx: &Ctx, noun: Option<Kind>, args: AdoptArgs) -> Result<()> {
     let keys = keys(noun, &args, "adopt")?;
-    ctx.change(keys, false, |world, key, _| engine::adopt(world, key))
+    ctx.change(keys, false, engine::adopt)
 }
 
 /// Removes our mark, and nothing else.
 pub(crate) fn forget(ctx: &Ctx, noun: Option<Kind>, args: AdoptArgs) -> Result<()> {
     let keys = keys(noun, &args, "forget")?;
-    ctx.change(keys, false, |world, key, _| engine::forget(world, key))
+    ctx.change(keys, false, engine::forget)
 }
 
 fn keys(noun: Option<Kind>, args: &AdoptArgs, verb: &str) -> Result<Vec<ObjectKey>> {

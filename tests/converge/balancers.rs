@@ -117,6 +117,15 @@ fn balancers_follow_their_instances_and_outlive_their_store() {
     );
     place.run(&["label", "instance", &a, "app=shop"]).ok();
     assert_eq!(answers(PORT), both);
+    place.run(&["forget", "instance", &a]).ok();
+    assert_eq!(
+        answers(PORT),
+        [b.clone()].into(),
+        "what is not ours is none"
+    );
+    place.run(&["adopt", "instance", &a]).ok();
+    place.run(&["label", "instance", &a, "app=shop"]).ok();
+    assert_eq!(answers(PORT), both);
 
     let drained = format!("{a}:8080");
     place
