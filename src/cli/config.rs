@@ -1,12 +1,14 @@
 //! `config`: contexts, and which of them is used.
 
 use clap::{Subcommand, ValueEnum};
+use serde_json::json;
 
 use super::args::AcceleratorArg;
 use super::context::Ctx;
-use crate::config::{ConfigFile, ContextChange, Privilege};
+use crate::config::{ConfigFile, ContextChange, ContextRow, Privilege};
 use crate::error::{Error, Result};
 use crate::libvirt::Host;
+use crate::output::OutputFormat;
 use crate::paths::Paths;
 
 /// What to do with contexts.
@@ -130,8 +132,8 @@ pub(crate) fn run(ctx: &Ctx, command: ConfigCommand) -> Result<()> {
             let value = serde_json::to_value(&file)
                 .map_err(|e| Error::failed("cannot print the contexts").caused_by(e))?;
             let format = match ctx.format(&["table", "json", "yaml"])? {
-                crate::output::OutputFormat::Json => crate::output::OutputFormat::Json,
-                _ => crate::output::OutputFormat::Yaml,
+                OutputFormat::Json => OutputFormat::Json,
+                _ => OutputFormat::Yaml,
             };
             ctx.print_value(&format, &value)
         }
@@ -139,9 +141,20 @@ pub(crate) fn run(ctx: &Ctx, command: ConfigCommand) -> Result<()> {
 }
 
 fn get(ctx: &Ctx, file: &ConfigFile, no_headers: bool) -> Result<()> {
-    let rows = file
-        .get_contexts()
-        .into_iter()
+    let format = ctx.format(&["json", "name", "table", "wide", "yaml"])?;
+    let rows = file.get_contexts().into_iter();
+    match format {
+        OutputFormat::Name => {
+            let mut names = rows.map(|row| row.context.name);
+            return names.try_for_each(|name| ctx.ui().out_line(&name));
+        }
+        OutputFormat::Json | OutputFormat::Yaml => {
+            let items: Vec<ContextRow> = rows.collect();
+            return ctx.print_value(&format, &json!({"items": items}));
+        }
+        _ => {}
+    }
+    let rows = rows
         .map(|row| {
             let mark = if row.current { "*" } else { "-" };
             let text = |value: Option<String>| value.unwrap_or_else(|| "<default>".to_owned());

@@ -20,6 +20,7 @@ pub(crate) struct DescribeArgs {
 
 /// Describes objects.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: DescribeArgs) -> Result<()> {
+    ctx.has_one_form()?;
     let keys = match Targets::parse(noun, &args.select.targets, "describe")? {
         Targets::Named(keys) => keys,
         Targets::Kinds(kinds) => {

@@ -17,6 +17,7 @@ pub(crate) struct IpArgs {
 
 /// Prints the primary address of each instance, one a line.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: IpArgs) -> Result<()> {
+    ctx.has_one_form()?;
     for key in Targets::parse(noun, &args.targets, "ip")?.named()? {
         let Object::Instance(instance) = ctx.world()?.get(&key)? else {
             continue;

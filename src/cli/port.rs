@@ -44,6 +44,7 @@ impl std::str::FromStr for GuestPort {
 
 /// Prints the port of the host for each port asked for, one a line.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: PortArgs) -> Result<()> {
+    ctx.has_one_form()?;
     let words = std::slice::from_ref(&args.target);
     let key = Targets::one_instance(noun, words, "port")?;
     let world = ctx.world()?;

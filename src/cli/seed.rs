@@ -18,6 +18,7 @@ pub(crate) struct SeedArgs {
 
 /// Prints the seed.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: SeedArgs) -> Result<()> {
+    ctx.has_one_form()?;
     let key = Targets::one_instance(noun, &[args.target], "seed")?;
     for (name, text) in guest::seed(ctx.world()?, &key)? {
         ctx.ui().out_line(&format!("--- {name}"))?;

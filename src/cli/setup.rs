@@ -37,6 +37,7 @@ pub(crate) struct SetupArgs {
 
 /// Sets the host up.
 pub(crate) fn run(ctx: &Ctx, _: Option<Kind>, args: SetupArgs) -> Result<()> {
+    ctx.has_one_form()?;
     let options = SetupOptions {
         pool_path: args.pool_path,
         cidr: args.cidr,

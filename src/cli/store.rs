@@ -17,6 +17,7 @@ pub(crate) enum StoreCommand {
 
 /// Runs a store command.
 pub(crate) fn run(ctx: &Ctx, command: StoreCommand) -> Result<()> {
+    ctx.has_one_form()?;
     match command {
         StoreCommand::Path => ctx
             .ui()

@@ -4,14 +4,15 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 
 use super::args::SelectArgs;
 use super::context::Ctx;
 use super::targets::Targets;
 use crate::api::{Kind, Name};
 use crate::error::{Error, Result};
-use crate::observe::usage;
-use crate::output;
+use crate::observe::usage::{self, Usage};
+use crate::output::{self, OutputFormat};
 
 /// Whose use.
 #[derive(Debug, Clone, Args)]
@@ -28,6 +29,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Prints what instances use.
 pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: TopArgs) -> Result<()> {
+    let format = ctx.format(&["json", "table", "wide", "yaml"])?;
     let words = if args.select.targets.is_empty() && noun.is_none() {
         vec!["instances".to_owned()]
     } else {
@@ -42,10 +44,16 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: TopArgs) -> Result<()> {
     let before = usage::sample(world)?;
     sleep(INTERVAL);
     let rows = usage::between(world, &before, &usage::sample(world)?)?;
-    let rows: Vec<Vec<String>> = rows
+    let rows: Vec<Usage> = rows
         .into_iter()
         .filter(|row| names.is_empty() || names.contains(&row.name))
         .filter(|row| filter.matches_labels(&row.labels))
+        .collect();
+    if matches!(format, OutputFormat::Json | OutputFormat::Yaml) {
+        return ctx.print_value(&format, &json!({"items": rows}));
+    }
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
         .map(|row| {
             let memory = row
                 .memory

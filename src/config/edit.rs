@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::api::Accelerator;
 
 use super::error::ConfigError;
@@ -11,11 +13,12 @@ use super::file::{ConfigFile, Context, Privilege, check_name, check_uri};
 pub const IMPLICIT_CONTEXT: &str = "default";
 
 /// One line of `config get-contexts`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContextRow {
     /// Whether it is the current one.
     pub current: bool,
     /// The context.
+    #[serde(flatten)]
     pub context: Context,
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::world::World;
 use crate::api::{LabelKey, LabelValue, Name, Uid};
 use crate::error::Result;
@@ -16,7 +18,8 @@ pub struct Sample {
 }
 
 /// What one instance uses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// Its name.
     pub name: Name,

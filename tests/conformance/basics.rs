@@ -133,6 +133,19 @@ fn contexts_are_chosen_by_flag_then_environment_then_file() {
     kvmctl(&env, "config get-contexts")
         .ok()
         .prints("*         one");
+    let named = kvmctl(&env, "config get-contexts -o name").ok();
+    assert_eq!(named.text(), "default\none\ntwo\nthree");
+    let known = current(&env, "config get-contexts -o json");
+    let known: serde_json::Value = serde_json::from_str(&known).unwrap();
+    assert_eq!(known["items"][1]["name"], "one");
+    assert_eq!(known["items"][1]["current"], true);
+    for line in [
+        "config get-contexts -o jsonpath={.x}",
+        "top -o name",
+        "setup -o json",
+    ] {
+        kvmctl(&env, line).code(2).says("-o");
+    }
     kvmctl(&env, "config use-context nope")
         .code(4)
         .says("no context exists with the name: \"nope\"");

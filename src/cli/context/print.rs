@@ -52,6 +52,16 @@ impl Ctx {
         }
     }
 
+    /// Refuses `-o` where there is one form only, lest a script takes it for another.
+    pub(crate) fn has_one_form(&self) -> Result<()> {
+        match self.global.output {
+            None => Ok(()),
+            Some(_) => Err(Error::usage(
+                "this command prints in one form only: leave -o out",
+            )),
+        }
+    }
+
     /// Prints a value that is no object as JSON or YAML.
     pub(crate) fn print_value(&self, format: &OutputFormat, value: &impl Serialize) -> Result<()> {
         let value = serde_json::to_value(value)
