@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 
 use crate::api::{NetworkMode, Reporter, Uid};
 use crate::error::{Error, Result};
+use crate::host::taps;
 use crate::libvirt::xml::network::NetworkXml;
 use crate::libvirt::xml::network_params::{Ipv4Params, NetworkParams};
 use crate::net::slots;
@@ -211,7 +212,7 @@ fn is_unused(world: &World, seen: &Seen) -> Result<bool> {
         return Ok(false);
     };
     let in_it = |p: &Plugged| p.is_in(&seen.live);
-    Ok(crate::host::taps::ports(bridge).is_empty()
+    Ok(taps::ports(bridge).is_ok_and(|ports| ports.is_empty())
         && host.leases(&seen.live.name)?.is_empty()
         && !world.plugged()?.iter().any(in_it))
 }

@@ -5,6 +5,7 @@
 //! `virDomainUpdateDeviceFlags` finds nothing to change).
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,12 +38,16 @@ fn is_tap(device: &Path) -> bool {
 
 /// Lists what is plugged into a bridge; the port that old versions of libvirt gave it themselves is
 /// nobody's.
-pub fn ports(bridge: &str) -> Vec<String> {
+///
+/// # Errors
+/// If there is no such bridge, or it cannot be seen from here.
+pub fn ports(bridge: &str) -> io::Result<Vec<String>> {
     let own = format!("{bridge}-nic");
-    let ports = fs::read_dir(Path::new(DEVICES).join(bridge).join("brif"));
-    let ports = ports.into_iter().flatten().flatten();
-    let names = ports.map(|p| p.file_name().to_string_lossy().into_owned());
-    names.filter(|name| *name != own).collect()
+    let ports = fs::read_dir(Path::new(DEVICES).join(bridge).join("brif"))?;
+    let names = ports
+        .flatten()
+        .map(|p| p.file_name().to_string_lossy().into_owned());
+    Ok(names.filter(|name| *name != own).collect())
 }
 
 /// Returns whether there is a bridge of that name.
