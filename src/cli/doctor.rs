@@ -47,7 +47,7 @@ fn probe(ctx: &Ctx) -> Result<()> {
     match engine::probe::run(ctx.world()?, reporter.as_ref())? {
         Some(verdict) if verdict.works => ctx.ui().status("KVM works: a kernel booted."),
         Some(verdict) => ctx.ui().warn(&format!("KVM does not work here: {}", verdict.reason)),
-        None => ctx.ui().warn("nothing to probe: KVM is not offered, or no image is cached (kvmctl images pull debian-12)"),
+        None => ctx.ui().warn("nothing is proven: KVM is not offered, or no image is cached that boots a Linux (kvmctl images pull debian-12)"),
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ fn probe(world: &World, reporter: &dyn Reporter) -> Result<Option<KvmVerdict>> {
     reporter.warn("Booting a throw-away guest to see whether KVM works here (up to 30 s).");
     let outcome = boot(world, &image, Accelerator::Kvm)?;
     if outcome.is_err() {
-        reporter.warn("It told nothing: booting the same under TCG, to compare (up to 120 s).");
+        reporter.warn("No kernel came up: booting the same under TCG, to compare (up to 120 s).");
         if boot(world, &image, Accelerator::Tcg)?.is_err() {
             reporter.warn(&format!(
                 "Image {} tells nothing under TCG either, so this proves nothing.",
