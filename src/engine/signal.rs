@@ -21,6 +21,7 @@ const APART: Duration = Duration::from_millis(500);
 const STACK: usize = 64 << 10;
 
 static SEEN: OnceLock<Seen> = OnceLock::new();
+static HANGUP: OnceLock<()> = OnceLock::new();
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -72,7 +73,9 @@ impl Interrupt {
     /// The system's reason, if it refuses.
     pub fn install_with_hangup() -> std::io::Result<()> {
         Self::install()?;
-        if let Some(seen) = SEEN.get().filter(|_| !ignored(SIGHUP)) {
+        let mut first = false;
+        HANGUP.get_or_init(|| first = true);
+        if let Some(seen) = SEEN.get().filter(|_| first && !ignored(SIGHUP)) {
             signal_hook::flag::register(SIGHUP, Arc::clone(&seen.any))?;
             let number = usize::try_from(SIGTERM).unwrap_or(0);
             signal_hook::flag::register_usize(SIGHUP, Arc::clone(&seen.last), number)?;

@@ -36,7 +36,8 @@ fn the_whole_main_path_without_any_right() {
     .ok()
     .prints("debian");
     // Checks that hold for the system daemon only are not made.
-    run(&["doctor"]).ok();
+    let doctor = run(&["doctor"]).ok();
+    assert!(!doctor.out.contains("dnsmasq"), "{}", doctor.out);
 
     let create = [
         "instances",

@@ -75,6 +75,7 @@ fn without_an_agent_a_guest_is_ready_and_reached_all_the_same() {
     .prints("[it's \"$HOME\" ]");
     files_go_both_ways_by_ssh(&env);
     another_host_key_is_refused(&env);
+    a_key_that_the_guest_does_not_know_is_told(&env);
     env.kvmctl(["delete", "instance", "agentless", "--force"])
         .ok();
     identity.expect_gone();
@@ -119,6 +120,20 @@ fn another_host_key_is_refused(env: &Env) {
         .ok()
         .says("trusts the host key ssh-ed25519");
     env.kvmctl(["exec", "agentless", "--", "true"]).ok();
+}
+
+/// As after a store was lost: no agent could add the new key.
+fn a_key_that_the_guest_does_not_know_is_told(env: &Env) {
+    let forget = ": > ~/.ssh/authorized_keys";
+    env.kvmctl(["exec", "agentless", "--", "sh", "-c", forget])
+        .ok();
+    for verb in ["exec", "ssh"] {
+        env.kvmctl([verb, "agentless", "--", "true"])
+            .code(8)
+            .says("Permission denied")
+            .says("the store was made anew")
+            .says("hint: there, as debian: echo 'ssh-ed25519 ");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::running;
-use super::ssh::{Login, refused};
+use super::ssh::Login;
 use crate::api::{ObjectKey, Reporter};
 use crate::engine::interrupted;
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ pub fn exec(
     let run = || login.ssh.run(&login.target, argv, input, timeout);
     let out = login.let_in(world, key, reporter, run);
     interrupted()?;
-    let out = out.map_err(|e| refused(e, key))?;
+    let out = out.map_err(|e| login.refused(e, key))?;
     Ok(ExecResult {
         code: out.code,
         stdout: out.stdout,

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::ssh::Login;
+use super::ssh::{Login, refused};
 use crate::api::{ObjectKey, Reporter};
 use crate::engine::instances;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::HostError;
 use crate::observe::World;
 
@@ -40,29 +40,36 @@ impl Login {
         login: impl Fn() -> Result<T, HostError>,
     ) -> Result<T, HostError> {
         let done = login();
-        if !matches!(done, Err(HostError::KeyRefused { .. })) || !self.is_ours() {
+        let refused = matches!(done, Err(HostError::KeyRefused { .. }));
+        // What keeps the agent from it is not what was asked for.
+        if !refused || !self.is_ours() || !self.give_key(world, key).unwrap_or(false) {
             return done;
         }
-        let user = &self.target.user;
-        match self.give_key(world, key) {
-            Ok(true) => {
-                reporter.warn(&format!(
-                    "{key} did not know the SSH key of this store, which was made anew since; its \
-                     guest agent has added the key for user {user}"
-                ));
-                login()
-            }
-            Ok(false) | Err(_) => {
-                let line = &self.public_key;
-                reporter.warn(&format!(
-                    "{key} does not know the SSH key of this store: the store was made anew since, \
-                     or the key was taken out, and no guest agent answers that could add it. In the \
-                     guest (kvmctl console {}), add this line to ~{user}/.ssh/authorized_keys:\n{line}",
-                    key.name
-                ));
-                done
-            }
+        reporter.warn(&format!(
+            "{key} did not know the SSH key of this store, which was made anew since; its guest agent \
+             has added the key for user {}",
+            self.target.user
+        ));
+        login()
+    }
+
+    /// Words why it came to nothing, and what to do.
+    pub(super) fn refused(&self, error: HostError, key: &ObjectKey) -> Error {
+        let unknown = matches!(error, HostError::KeyRefused { .. }) && self.is_ours();
+        let error = refused(error, key);
+        if !unknown {
+            return error;
         }
+        let add = crate::shell::shell_words(&["echo", &self.public_key]);
+        error
+            .caused_by(
+                "the guest does not know the SSH key of this store: the store was made anew since, or \
+                 the key was taken out, and no guest agent adds it",
+            )
+            .hint(format!(
+                "there, as {}: {add} >> ~/.ssh/authorized_keys",
+                self.target.user
+            ))
     }
 
     fn is_ours(&self) -> bool {

@@ -27,7 +27,7 @@ pub fn ssh(
     let run = || login.ssh.interactive(&login.target, command);
     let code = login.let_in(world, key, reporter, run);
     interrupted()?;
-    code.map_err(|e| refused(e, key))
+    code.map_err(|e| login.refused(e, key))
 }
 
 /// What keeps ssh from a guest can be looked at on its console.
@@ -53,7 +53,7 @@ pub fn accept_host_key(world: &World, key: &ObjectKey) -> Result<Option<String>>
     let login = Login::to(world, key, None)?;
     let shown = login.ssh.shown_key(&login.target);
     interrupted()?;
-    let shown = shown.map_err(|e| refused(e, key))?;
+    let shown = shown.map_err(|e| login.refused(e, key))?;
     if login.target.host_key.as_ref() == Some(&shown) {
         return Ok(None);
     }
