@@ -1,6 +1,6 @@
 //! Points 39 to 64: `create`, `apply` and `diff`.
 
-use super::{SECRET, SMALL, WEB, fake, kvmctl, shell, silent};
+use super::{FAKE, SECRET, SMALL, WEB, fake, kvmctl, shell, silent};
 use crate::support::Env;
 
 /// 39, 40, 44, 55
@@ -152,6 +152,22 @@ fn a_dry_run_changes_nothing() {
         .ok()
         .prints("instance/web created (dry run)");
     kvmctl(&nobody, "apply -f web.yaml --dry-run=server").code(8);
+    an_instance_is_tried_on_a_host_without_a_store();
+}
+
+fn an_instance_is_tried_on_a_host_without_a_store() {
+    let env = Env::bare();
+    let store = env.path("store").display().to_string();
+    let env = env.with("KVMCTL_STORE", &store);
+    let context = format!("config set-context fake --uri {FAKE} --pool default-pool");
+    kvmctl(&env, &context).ok();
+    kvmctl(&env, "config use-context fake").ok();
+    env.file("web.yaml", WEB);
+    kvmctl(&env, "apply -f web.yaml --dry-run=server")
+        .ok()
+        .prints("instance/web created (server dry run)");
+    kvmctl(&env, "delete instance test --dry-run=server").code(5);
+    assert!(!env.path("store").exists(), "no store, and no key in it");
 }
 
 /// 45, 46, 47, 48, 53

@@ -3,6 +3,7 @@
 use crate::cloudinit::HostKey;
 use crate::error::Result;
 use crate::observe::World;
+use crate::store::Store;
 
 /// Our own SSH key, one a store, made at the first use.
 const KEY_FILE: &str = "id_ed25519";
@@ -14,21 +15,6 @@ const PUBLIC_KEY_FILE: &str = "id_ed25519.pub";
 /// If the store cannot be written.
 pub fn own_key(world: &World) -> Result<HostKey> {
     let store = world.store()?;
-    let known = |store: &crate::store::Store| -> Result<Option<HostKey>> {
-        let private = store
-            .ssh_file(KEY_FILE)?
-            .and_then(|b| String::from_utf8(b).ok());
-        let public = store
-            .ssh_file(PUBLIC_KEY_FILE)?
-            .and_then(|b| String::from_utf8(b).ok());
-        Ok(match (private, public) {
-            (Some(private), Some(public)) => Some(HostKey {
-                private,
-                public: public.trim().to_owned(),
-            }),
-            _ => None,
-        })
-    };
     if let Some(key) = known(store)? {
         return Ok(key);
     }
@@ -43,4 +29,27 @@ pub fn own_key(world: &World) -> Result<HostKey> {
         format!("{} kvmctl\n", key.public).as_bytes(),
     )?;
     Ok(key)
+}
+
+/// Returns our own key if it has been made.
+///
+/// # Errors
+/// If the store cannot be read.
+pub(in crate::engine) fn known_key(world: &World) -> Result<Option<HostKey>> {
+    known(world.store_for_reading()?)
+}
+
+fn known(store: &Store) -> Result<Option<HostKey>> {
+    let text = |file| -> Result<Option<String>> {
+        Ok(store
+            .ssh_file(file)?
+            .and_then(|b| String::from_utf8(b).ok()))
+    };
+    Ok(match (text(KEY_FILE)?, text(PUBLIC_KEY_FILE)?) {
+        (Some(private), Some(public)) => Some(HostKey {
+            private,
+            public: public.trim().to_owned(),
+        }),
+        _ => None,
+    })
 }

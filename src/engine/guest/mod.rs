@@ -13,6 +13,7 @@ pub use console::{Console, open_console};
 pub use copy::{copy_in, copy_out};
 pub use exec::{ExecResult, Via, exec};
 pub use key::own_key;
+pub(in crate::engine) use key::known_key;
 pub(in crate::engine) use logs::serial_log;
 pub use logs::{Log, LogSource, open_log};
 pub use seed::seed;

@@ -59,9 +59,15 @@ pub(crate) fn delete(
     options: &DeleteOptions,
     reporter: &dyn Reporter,
 ) -> Result<Applied> {
-    let _object = world
-        .store()?
-        .lock_object(Kind::Instance, key.name.as_str(), OBJECT_WAIT)?;
+    // What is only looked at makes no store either.
+    let _object = match options.dry_run == DryRun::None {
+        true => Some(
+            world
+                .store()?
+                .lock_object(Kind::Instance, key.name.as_str(), OBJECT_WAIT)?,
+        ),
+        false => None,
+    };
     delete_locked(world, key, options, reporter)
 }
 
@@ -170,7 +176,7 @@ fn still_on(key: &ObjectKey) -> Error {
 
 /// Finds an instance by its domain, its record or its intent.
 fn find(world: &World, key: &ObjectKey) -> Result<Found> {
-    let store = world.store()?;
+    let store = world.store_for_reading()?;
     let domain = match world.host()?.domain(key.name.as_str()) {
         Ok(domain) => Some(domain),
         Err(e) if e.is_not_found() => None,

@@ -12,7 +12,7 @@ use crate::observe::{NetworkFacts, StoredImage, World};
 use crate::plan::instance::{Disk, Facts, Overlay, Reservation, VolumeRef};
 use crate::store::{FileRecord, NicRecord};
 
-use super::super::images;
+use super::super::{guest, images};
 use super::{accelerator, networks, plug, volumes};
 use crate::api::Reporter;
 
@@ -118,7 +118,11 @@ impl Prepared {
         };
         let pool = world.settings().pool.clone();
         let firmware = firmware(&spec, &image);
-        let our_key = super::super::guest::own_key(world)?.public;
+        // A dry run makes no key, and nothing that is shown needs one.
+        let our_key = match dry {
+            true => guest::known_key(world)?.map_or_else(String::new, |key| key.public),
+            false => guest::own_key(world)?.public,
+        };
         let arch = host.capabilities()?.arch.clone();
         let (accelerator, warning) = (decision.accelerator, decision.warning);
         Ok(Self {

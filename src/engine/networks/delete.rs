@@ -99,9 +99,15 @@ pub(in crate::engine) fn delete(
     options: &DeleteOptions,
     reporter: &dyn Reporter,
 ) -> Result<Applied> {
-    let _object = world
-        .store()?
-        .lock_object(Kind::Network, key.name.as_str(), OBJECT_WAIT)?;
+    // What is only looked at makes no store either.
+    let _object = match options.dry_run == DryRun::None {
+        true => Some(
+            world
+                .store()?
+                .lock_object(Kind::Network, key.name.as_str(), OBJECT_WAIT)?,
+        ),
+        false => None,
+    };
     let intent = match existing(world, key)? {
         Existing::Nothing => return Err(gone(world, key)?),
         Existing::Whole(found) => Intent::new(
