@@ -6,6 +6,7 @@ use virt::domain::Domain as Raw;
 use virt::sys;
 
 use super::conn::{Host, call, plain};
+use super::domain_state::{self, DomainState};
 use super::error::{Cause, LibvirtError};
 use super::ffi;
 use super::xml::domain::DomainXml;
@@ -18,28 +19,6 @@ pub struct Domain {
     pub(super) raw: Raw,
     uid: Uid,
     pub(super) name: String,
-}
-
-/// What a domain is doing, in the words kvmctl has for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DomainState {
-    /// Its CPUs run.
-    Running,
-    /// Its CPUs are suspended.
-    Paused {
-        /// Because a disk failed or is full.
-        io_error: bool,
-    },
-    /// The guest is shutting down.
-    ShuttingDown,
-    /// It is off.
-    Off,
-    /// It crashed.
-    Crashed,
-    /// The guest sleeps.
-    Suspended,
-    /// libvirt does not know.
-    Unknown,
 }
 
 /// Whom addresses are asked of.
@@ -67,38 +46,6 @@ pub struct InterfaceAddress {
 pub enum Undefine {
     /// Managed save, metadata of snapshots and checkpoints, NVRAM, TPM state.
     Everything,
-}
-
-impl DomainState {
-    /// Reads virDomainState and its reason.
-    pub(super) const fn from_raw(state: i64, reason: i64) -> Self {
-        match state {
-            1 | 2 => Self::Running,
-            // VIR_DOMAIN_PAUSED_IOERROR
-            3 => Self::Paused {
-                io_error: reason == 5,
-            },
-            4 => Self::ShuttingDown,
-            5 if reason == 3 => Self::Crashed,
-            5 => Self::Off,
-            6 => Self::Crashed,
-            7 => Self::Suspended,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// Returns whether there is a QEMU process.
-    pub const fn is_active(self) -> bool {
-        matches!(
-            self,
-            Self::Running | Self::Paused { .. } | Self::ShuttingDown | Self::Suspended
-        )
-    }
-
-    /// Returns whether its CPUs are suspended by the host.
-    pub const fn is_paused(self) -> bool {
-        matches!(self, Self::Paused { .. })
-    }
 }
 
 impl Host {
@@ -211,6 +158,15 @@ impl Domain {
     pub fn state(&self) -> Result<DomainState, LibvirtError> {
         let (state, reason) = self.ask("virDomainGetState", "look at", ffi::state::state)?;
         Ok(DomainState::from_raw(i64::from(state), i64::from(reason)))
+    }
+
+    /// Returns the state with libvirt's reason, as `running (booted)`.
+    ///
+    /// # Errors
+    /// [`Cause::NotFound`] when it is gone.
+    pub fn state_in_words(&self) -> Result<String, LibvirtError> {
+        let (state, reason) = self.ask("virDomainGetState", "look at", ffi::state::state)?;
+        Ok(domain_state::words(state, reason))
     }
 
     /// Starts it.

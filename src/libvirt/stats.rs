@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use virt::sys;
 
 use super::conn::{Host, call};
-use super::domain::DomainState;
+use super::domain_state::DomainState;
 use super::error::LibvirtError;
 use super::ffi::stats::{Record, Value, all_domain_stats};
 use crate::api::Uid;

@@ -98,7 +98,7 @@ impl World {
         let xml = domain.live()?;
         let record: Option<InstanceRecord> = self.store_for_reading()?.get(&domain.uid())?;
         let mut details = InstanceDetails {
-            domain_state: Some(format!("{:?}", domain.state()?)),
+            domain_state: Some(domain.state_in_words()?),
             disks: disks(host, &xml),
             nics: nics(&xml, record.as_ref()),
             seed: seed(&xml, record.as_ref()),
