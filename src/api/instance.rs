@@ -239,7 +239,7 @@ pub struct CloudInitStatus {
     /// What went wrong, module and message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
-    /// Who told: `reporter`, `agent` or `serial`.
+    /// Who told: `reporter`, in the guest, or `serial`, its console.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }

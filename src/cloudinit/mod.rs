@@ -30,6 +30,7 @@ pub use recover::{RecoveredEnv, RecoveredInput};
 pub use report::{ModuleError, Report, Stage, Verdict, parse_boot_id, parse_line};
 pub use seed::Seed;
 pub use ssh_key::HostKey;
+pub(crate) use vendor::sealed_file;
 
 /// Name of the virtio-serial port that the reporter in the guest writes to.
 pub const PORT_NAME: &str = "org.kvmctl.ready.0";

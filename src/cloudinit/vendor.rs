@@ -52,6 +52,11 @@ pub(super) fn state(uid: &Uid) -> String {
     format!("/var/lib/kvmctl/{uid}")
 }
 
+/// Returns the file by which a guest says that it has kept what it needs of the first seed.
+pub(crate) fn sealed_file(uid: &Uid) -> String {
+    format!("{}/sealed", state(uid))
+}
+
 fn boothook(reporting: &str, first_boot: &str) -> Part {
     Part {
         kind: "text/cloud-boothook".into(),

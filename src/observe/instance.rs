@@ -102,6 +102,10 @@ impl World {
             .and_then(|b| b.message())
             .or_else(|| verdict.as_ref().and_then(|v| v.message.clone()))
             .or_else(|| foreign::advice(domain.name()));
+        let booting = match (&verdict, metadata) {
+            (None, Some(_)) => self.booting(domain),
+            _ => None,
+        };
         Ok(InstanceStatus {
             phase,
             reason: reason.clone(),
@@ -117,9 +121,17 @@ impl World {
             cpus: Some(xml.cpus()),
             memory: xml.memory_bytes().and_then(Quantity::from_bytes),
             disk,
-            cloud_init: cloud_init(verdict.as_ref()),
+            cloud_init: cloud_init(verdict.as_ref().or(booting.as_ref())),
             observed_generation: metadata.map(|m| m.generation),
         })
+    }
+
+    /// Returns how far a guest without a verdict has come, as it said when it was last asked.
+    fn booting(&self, domain: &Domain) -> Option<Verdict> {
+        let run = domain.run_id()?;
+        let mut index = self.store_for_reading().ok()?.load_index();
+        let told = index.rows.remove(&domain.uid())?.verdict?;
+        (told.domain_id == Some(run) && told.stage.is_some()).then_some(told)
     }
 
     /// Returns the verdict on this run of a domain: it stands in the live metadata, and is gone when
@@ -163,16 +175,22 @@ fn conditions(phase: Phase, reason: Option<&str>, verdict: Option<&Verdict>) -> 
 }
 
 fn cloud_init(verdict: Option<&Verdict>) -> Option<CloudInitStatus> {
-    verdict.map(|v| CloudInitStatus {
-        status: v.status.clone().unwrap_or_else(|| "unknown".to_owned()),
-        stage: None,
-        errors: v
-            .message
-            .iter()
-            .filter(|_| v.ready == ConditionStatus::False)
+    let verdict = verdict?;
+    let failed = verdict.ready == ConditionStatus::False;
+    let errors = verdict.message.iter().filter(|_| failed);
+    // Only the reporter knows which boot it speaks of.
+    let source = match verdict.boot_id {
+        Some(_) => "reporter",
+        None => "serial",
+    };
+    let status = verdict.status.clone();
+    Some(CloudInitStatus {
+        status: status.unwrap_or_else(|| "unknown".to_owned()),
+        stage: verdict.stage.clone(),
+        errors: errors
             .flat_map(|m| m.split("; ").map(str::to_owned))
             .collect(),
-        source: None,
+        source: Some(source.to_owned()),
     })
 }
 

@@ -135,6 +135,9 @@ pub struct Verdict {
     /// What cloud-init said of itself: `done`, `error`…
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// The stage that runs, while it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Why, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -255,6 +258,7 @@ mod tests {
             verdict: Some(Verdict {
                 ready: ConditionStatus::True,
                 status: Some("done".to_owned()),
+                stage: None,
                 reason: Some("CloudInitDone".to_owned()),
                 message: None,
                 domain_id: Some(n),

@@ -3,7 +3,7 @@
 //! Nothing is polled: lines come from the port, lifecycle changes as events. Where no reporter speaks,
 //! the serial log tells whether there is cloud-init at all.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use crate::api::{ConditionStatus, ObjectKey, Reporter, Span};
@@ -16,7 +16,9 @@ use crate::store::Verdict;
 
 use super::metadata::warn;
 use super::reboot::{Boot, compare, forget_verdict};
-use super::verdict::{addressed, as_result, of_report, of_serial, reserved, settle};
+use super::verdict::{
+    address_of, addressed, as_result, of_report, of_serial, remember_stage, reserved, settle,
+};
 
 /// How often the serial log is looked at while the guest is silent.
 const LOOK: Duration = Duration::from_secs(5);
@@ -26,6 +28,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(15);
 
 /// How long a guest that was Ready may take to say which boot it is of.
 const GREETING: Duration = Duration::from_secs(3);
+/// What is said of a guest that is well and does not have its address.
+const NO_ADDRESS: &str = "cloud-init is done, the guest has no address yet";
 /// What is said of a guest of which nothing else is known.
 const BOOTING: &str = "booting";
 
@@ -38,6 +42,7 @@ struct Watch<'w> {
     lines: Option<LineReader>,
     heard: bool,
     reserved: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
     login_seen: Option<Instant>,
     last: String,
 }
@@ -75,6 +80,7 @@ pub fn wait_ready(
         lines: None,
         heard: false,
         reserved: reserved(world, domain_uid)?,
+        address: None,
         login_seen: None,
         last: BOOTING.to_owned(),
     };
@@ -126,7 +132,6 @@ impl Watch<'_> {
                 self.progress(&report, reporter);
                 let verdict = of_report(&report, &self.domain)?;
                 if verdict.ready == ConditionStatus::True && !addressed(self.reserved, &report) {
-                    "cloud-init is done, the guest has no address yet".clone_into(&mut self.last);
                     return None;
                 }
                 Some((verdict, Some(report)))
@@ -140,15 +145,24 @@ impl Watch<'_> {
     }
 
     fn progress(&mut self, report: &Report, reporter: &dyn Reporter) {
+        if self.address.is_none() {
+            self.address = address_of(self.reserved, report);
+            if let Some(address) = self.address {
+                reporter.phase(self.key, &format!("has address {address}"));
+            }
+        }
         let text = match &report.verdict {
             Says::Running { stage } => format!("cloud-init: {stage}"),
             Says::Failed { .. } => "cloud-init: a module failed".to_owned(),
+            Says::Done if !addressed(self.reserved, report) => NO_ADDRESS.to_owned(),
             Says::Done => "cloud-init: done".to_owned(),
             Says::Disabled => "cloud-init: disabled".to_owned(),
         };
         if text != self.last {
             reporter.phase(self.key, &text);
             self.last = text;
+            // Another who asks meanwhile cannot have the port.
+            let _ = remember_stage(self.world, &self.domain, report);
         }
     }
 
@@ -158,6 +172,12 @@ impl Watch<'_> {
                 Waited::Event(event) => match event.kind {
                     EventKind::Stopped(StopCause::Shutdown | StopCause::Destroyed) => {
                         return Err(self.ended("the guest powered off before it was ready"));
+                    }
+                    EventKind::Stopped(StopCause::Saved) => {
+                        return Err(self.ended("its state was saved and it was stopped"));
+                    }
+                    EventKind::Stopped(StopCause::Migrated) => {
+                        return Err(self.ended("it moved to another host"));
                     }
                     EventKind::Stopped(_) | EventKind::Crashed => {
                         return Err(self.ended("the guest crashed"));
@@ -216,7 +236,7 @@ impl Watch<'_> {
     fn settle(&mut self, (verdict, report): (Verdict, Option<Report>)) -> Result<()> {
         // The port is given back before anything else is done.
         self.lines = None;
-        let sealed = report.is_some_and(|r| r.sealed);
+        let sealed = report.map(|r| r.sealed);
         settle(self.world, self.key, &self.domain, &verdict, sealed)?;
         as_result(self.key, &verdict)
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::doubt::{doubtful, has_settled, remember_consoles};
 use super::ready::SILENCE;
 use super::reboot::{Boot, compare, forget_verdict};
-use super::verdict::{addressed, of_report, of_serial, reserved, settle};
+use super::verdict::{addressed, of_report, of_serial, remember, remember_stage, reserved, settle};
 use crate::api::{ConditionStatus, Instance, Kind, ObjectKey, Phase, Timestamp};
 use crate::cloudinit::{PORT_NAME, Report, parse_line, serial};
 use crate::error::Result;
@@ -145,7 +145,7 @@ fn ask(world: &World, instance: &Instance, deadline: Instant) -> Result<bool> {
     // Who has the port already will settle it.
     let lines = domain.open_channel(host, PORT_NAME)?;
     match listen(world, &key, &domain, lines, deadline)? {
-        Heard::Settled => Ok(true),
+        Heard::Settled | Heard::Stage => Ok(true),
         Heard::Nothing => silent(world, &key, &domain),
         Heard::NotYet => Ok(false),
     }
@@ -155,6 +155,8 @@ fn ask(world: &World, instance: &Instance, deadline: Instant) -> Result<bool> {
 enum Heard {
     Nothing,
     NotYet,
+    /// It boots, and is in another stage than was known.
+    Stage,
     Settled,
 }
 
@@ -167,6 +169,7 @@ fn listen(
 ) -> Result<Heard> {
     let reserved = reserved(world, domain.uid())?;
     let mut heard = Heard::Nothing;
+    let mut last = None;
     while let Line::Text(text) = lines.next(deadline) {
         let Some(report) = parse_line(&text) else {
             continue;
@@ -180,11 +183,15 @@ fn listen(
             finish(world, key, domain, &verdict, Some(&report))?;
             return Ok(Heard::Settled);
         }
+        last = Some(report);
         if Instant::now() >= deadline {
             break;
         }
     }
-    Ok(heard)
+    match last {
+        Some(report) if remember_stage(world, domain, &report)? => Ok(Heard::Stage),
+        _ => Ok(heard),
+    }
 }
 
 /// Looks at the console of a guest whose reporter does not speak. It counts only if it looked the same
@@ -195,11 +202,14 @@ fn silent(world: &World, key: &ObjectKey, domain: &Domain) -> Result<bool> {
         return Ok(false);
     };
     let known = world.store()?.load_index().rows.remove(&domain.uid());
-    let since = known
+    let known = known
         .and_then(|row| row.verdict)
-        .filter(|v| v.domain_id == domain.run_id())
-        .map(|v| v.since);
-    match since {
+        .filter(|v| v.domain_id == domain.run_id());
+    if known.as_ref().is_some_and(|v| v.stage.is_some()) {
+        // It has spoken, and will again.
+        return Ok(false);
+    }
+    match known.map(|v| v.since) {
         Some(since) if age(since) >= SILENCE => finish(world, key, domain, &verdict, None),
         Some(_) => Ok(false),
         None => {
@@ -228,22 +238,6 @@ fn finish(
     verdict: &Verdict,
     report: Option<&Report>,
 ) -> Result<bool> {
-    settle(
-        world,
-        key,
-        domain,
-        verdict,
-        report.is_some_and(|r| r.sealed),
-    )?;
+    settle(world, key, domain, verdict, report.map(|r| r.sealed))?;
     Ok(true)
-}
-
-fn remember(world: &World, domain: &Domain, verdict: &Verdict) -> Result<()> {
-    let uid = domain.uid();
-    world.store()?.update_index(|index| {
-        if let Some(row) = index.rows.get_mut(&uid) {
-            row.verdict = Some(verdict.clone());
-        }
-    })?;
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Verdicts: what a guest said of itself, turned into what kvmctl remembers of the boot.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use crate::api::{ConditionStatus, ObjectKey, Timestamp, Uid};
 use crate::cloudinit::serial::SerialState;
@@ -8,7 +9,7 @@ use crate::cloudinit::{Report, Verdict as Says};
 use crate::error::{Error, Result};
 use crate::libvirt::{Domain, ObjectMetadata};
 use crate::observe::World;
-use crate::store::{InstanceRecord, Verdict};
+use crate::store::{InstanceRecord, SeedState, Updated, Verdict};
 
 use super::metadata::{note, warn};
 use super::scrub::scrub_seed;
@@ -30,12 +31,64 @@ pub(super) fn addressed(reserved: Option<Ipv4Addr>, report: &Report) -> bool {
     reserved.is_none_or(has)
 }
 
+/// Returns the address that a guest says it has: the one reserved for it, or any where none was.
+pub(super) fn address_of(reserved: Option<Ipv4Addr>, report: &Report) -> Option<IpAddr> {
+    let has = report.nics.iter().flat_map(|nic| &nic.addresses);
+    let mut has = has.copied().filter(IpAddr::is_ipv4);
+    has.find(|ip| reserved.is_none_or(|reserved| *ip == IpAddr::V4(reserved)))
+}
+
+/// Lets others know which stage of its boot a guest is in; returns whether that is news.
+///
+/// # Errors
+/// What the store refuses.
+pub(super) fn remember_stage(world: &World, domain: &Domain, report: &Report) -> Result<bool> {
+    let Says::Running { stage } = &report.verdict else {
+        return Ok(false);
+    };
+    let booting = Verdict {
+        ready: ConditionStatus::Unknown,
+        status: Some("running".to_owned()),
+        stage: Some(stage.to_string()),
+        reason: Some("Booting".to_owned()),
+        message: None,
+        domain_id: domain.run_id(),
+        boot_id: Some(report.boot_id.clone()),
+        since: Timestamp::now(),
+    };
+    remember(world, domain, &booting)
+}
+
+/// Writes a verdict into the listing; returns whether it is news there.
+///
+/// # Errors
+/// What the store refuses.
+pub(super) fn remember(world: &World, domain: &Domain, verdict: &Verdict) -> Result<bool> {
+    let uid = domain.uid();
+    let updated = world.store()?.update_index(|index| {
+        let Some(row) = index.rows.get_mut(&uid) else {
+            return;
+        };
+        let same = |known: &Verdict| {
+            Verdict {
+                since: known.since,
+                ..verdict.clone()
+            } == *known
+        };
+        if !row.verdict.as_ref().is_some_and(same) {
+            row.verdict = Some(verdict.clone());
+        }
+    })?;
+    Ok(updated == Updated::Written)
+}
+
 /// Turns a report into a verdict, once there is one.
 pub(super) fn of_report(report: &Report, domain: &Domain) -> Option<Verdict> {
     let make = |ready, status: &str, reason: &str, message| {
         Some(Verdict {
             ready,
             status: Some(status.to_owned()),
+            stage: None,
             reason: Some(reason.to_owned()),
             message,
             domain_id: domain.run_id(),
@@ -90,6 +143,7 @@ pub(super) fn of_serial(state: &SerialState, domain: &Domain) -> Option<Verdict>
     Some(Verdict {
         ready,
         status: Some(status.to_owned()),
+        stage: None,
         reason: Some(reason.to_owned()),
         message,
         domain_id: domain.run_id(),
@@ -98,21 +152,26 @@ pub(super) fn of_serial(state: &SerialState, domain: &Domain) -> Option<Verdict>
     })
 }
 
-/// Takes the secrets out of the seed of a guest that is well and has `sealed` what it needs of them,
-/// and writes the verdict down.
+/// Takes the secrets out of the seed of a guest that is well and has kept what it needs of them, and
+/// writes the verdict down. `sealed` is whether it has, as far as its reporter said it; elsewhere its
+/// agent is asked.
 pub(super) fn settle(
     world: &World,
     key: &ObjectKey,
     domain: &Domain,
     verdict: &Verdict,
-    sealed: bool,
+    sealed: Option<bool>,
 ) -> Result<()> {
     let uid = Some(domain.uid());
     let ready = verdict.ready == ConditionStatus::True;
-    if ready && sealed {
+    if ready && seed_is_full(world, domain)? {
         // Before the verdict, so that a run that is killed meanwhile is repeated by the next.
-        if let Err(error) = scrub_seed(world, key, domain) {
-            let why = format!("the seed still holds secrets: {error}");
+        let why = match sealed.unwrap_or_else(|| has_sealed(domain)) {
+            true => scrub_seed(world, key, domain).err().map(|e| e.to_string()),
+            false => Some("the guest has not said that it kept what later boots need".to_owned()),
+        };
+        if let Some(why) = why {
+            let why = format!("the seed still holds what it was made with, secrets too: {why}");
             warn(world, key, uid, "SeedNotScrubbed", &why);
         }
     }
@@ -125,6 +184,23 @@ pub(super) fn settle(
         warn(world, key, uid, reason, message);
     }
     Ok(())
+}
+
+fn seed_is_full(world: &World, domain: &Domain) -> Result<bool> {
+    let record = world
+        .store_for_reading()?
+        .get::<InstanceRecord>(&domain.uid())?;
+    Ok(record.is_some_and(|r| r.seed == SeedState::Full))
+}
+
+/// Asks a guest whose reporter is silent whether our part of its first boot has done all its work.
+fn has_sealed(domain: &Domain) -> bool {
+    let file = crate::cloudinit::sealed_file(&domain.uid());
+    let argv = ["test".to_owned(), "-e".to_owned(), file];
+    domain.agent_answers()
+        && domain
+            .agent_exec(&argv, &[], Duration::from_secs(5))
+            .is_ok_and(|done| done.code == 0)
 }
 
 /// Returns a verdict as the outcome of waiting for Ready.
@@ -150,10 +226,5 @@ fn record_verdict(world: &World, domain: &Domain, verdict: &Verdict) -> Result<(
             ..metadata
         })?;
     }
-    world.store()?.update_index(|index| {
-        if let Some(row) = index.rows.get_mut(&uid) {
-            row.verdict = Some(verdict.clone());
-        }
-    })?;
-    Ok(())
+    remember(world, domain, verdict).map(drop)
 }
