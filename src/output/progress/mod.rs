@@ -14,8 +14,11 @@ use super::ui::Ui;
 use crate::api::ObjectKey;
 use crate::api::Reporter;
 
-/// What is over within this time is not worth a word.
-const DELAY: Duration = Duration::from_millis(250);
+/// What is over within this time is not worth a word. Who sits at a terminal is not left without an
+/// answer for longer.
+const DELAY: Duration = Duration::from_millis(100);
+/// The same where nobody looks: lines in a log, of which fewer are better.
+const LOG_DELAY: Duration = Duration::from_millis(250);
 
 /// Returns the reporter that suits the terminal and the options.
 pub fn reporter(ui: &Ui) -> Arc<dyn Reporter> {
@@ -27,7 +30,7 @@ pub fn reporter(ui: &Ui) -> Arc<dyn Reporter> {
         Arc::new(Delayed::new(
             ui.clone(),
             lines::Lines::new(ui.clone()),
-            DELAY,
+            if ui.is_tty_err() { DELAY } else { LOG_DELAY },
         ))
     }
 }
