@@ -55,6 +55,14 @@ impl Kind {
             Self::Remote(code) => code,
         }
     }
+
+    /// Returns whether somebody else ended the command: then nothing has failed.
+    pub const fn is_signal(self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted | Self::Terminated | Self::BrokenPipe
+        )
+    }
 }
 
 /// Stands in hints for the same command, given as root: whoever prints it knows the command.

@@ -13,6 +13,9 @@ use crate::engine::{self, Goal};
 use crate::error::{Error, Result};
 use crate::observe::World;
 
+/// How many objects are waited for at once: each has a thread, which sleeps.
+const MOST: usize = 64;
+
 /// What to wait for.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WaitForArgs {
@@ -40,17 +43,23 @@ pub(crate) fn run(ctx: &Ctx, noun: Option<Kind>, args: WaitForArgs) -> Result<()
     let deadline = Instant::now() + args.timeout.duration();
     let reporter = ctx.reporter();
     let results = ctx.results()?;
-    // One after the other, as their time runs out together; what one comes to stops no other.
-    let batch = engine::run_all(&keys, 1, |key| {
+    // What one comes to stops no other, and is told at once.
+    let tell = |error: Error| {
+        if keys.len() > 1 && !error.kind().is_signal() {
+            ctx.ui().error(&error);
+        }
+        error
+    };
+    let batch = engine::run_all(&keys, MOST, |key| {
         let world = ctx.world()?;
         let each = |goal| engine::wait_for(world, key, goal, deadline, reporter.as_ref());
         let waited = goals.iter().try_for_each(each);
         reporter.finished(key);
-        waited?;
+        waited.map_err(tell)?;
         results.tell(key, goals.last().map_or("condition met", Goal::met))
     });
     results.show(&keys, World::get)?;
-    batch.into_result(|e| ctx.ui().error(e))
+    batch.into_result(|_| {})
 }
 
 fn keys(ctx: &Ctx, noun: Option<Kind>, args: &WaitForArgs) -> Result<Vec<ObjectKey>> {

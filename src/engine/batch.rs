@@ -37,7 +37,7 @@ impl Batch {
             0 => Ok(()),
             1 if total == 1 => Err(errors.remove(0)),
             failed => {
-                if let Some(stop) = errors.iter().find(|e| is_signal(e.kind())) {
+                if let Some(stop) = errors.iter().find(|e| e.kind().is_signal()) {
                     return Err(stop.clone());
                 }
                 errors.iter().for_each(print);
@@ -57,13 +57,6 @@ impl Batch {
             }
         }
     }
-}
-
-const fn is_signal(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Interrupted | Kind::Terminated | Kind::BrokenPipe
-    )
 }
 
 /// Runs `work` on every item with at most `width` at once.

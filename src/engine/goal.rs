@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::instances::wait_ready;
-use crate::api::{Object, ObjectKey, Phase, Reporter, Span};
+use crate::api::{Instance, Object, ObjectKey, Phase, Reporter, Span};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::libvirt::EventWaiter;
-use crate::observe::World;
+use crate::observe::{CREATE_INTERRUPTED, World};
 
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub fn wait_for(
 ) -> Result<()> {
     let started = Instant::now();
     let events = EventWaiter::all(world.host()?).ok();
-    let mut told = false;
+    let (mut told, mut stood_still) = (false, false);
     loop {
         super::signal::interrupted()?;
         let object = match world.get(key) {
@@ -123,6 +123,12 @@ pub fn wait_for(
                 if kind == "Ready" && status == "True" =>
             {
                 let phase = instance.status.as_ref().map(|s| s.phase);
+                let stands_still = interrupted(instance);
+                // Who has just finished is seen like this for a moment, too.
+                if let (Some(why), true) = (&stands_still, stood_still) {
+                    return Err(never_ready(key, why));
+                }
+                stood_still = stands_still.is_some();
                 if phase != Some(Phase::Pending) {
                     let left = deadline.saturating_duration_since(Instant::now());
                     return wait_ready(world, key, left, reporter).map_err(|e| reworded(e, key));
@@ -166,6 +172,23 @@ pub fn wait_for(
             None => std::thread::sleep(LOOK),
         }
     }
+}
+
+/// Returns why an instance stays half made, if nobody is at it.
+fn interrupted(instance: &Instance) -> Option<String> {
+    let status = instance.status.as_ref()?;
+    let reason = status.reason.as_deref();
+    let stands_still = status.phase == Phase::Pending && reason == Some(CREATE_INTERRUPTED);
+    stands_still.then(|| status.message.clone().unwrap_or_default())
+}
+
+fn never_ready(key: &ObjectKey, why: &str) -> Error {
+    Error::failed(format!(
+        "{key} does not become Ready: its creation was interrupted"
+    ))
+    .caused_by(why)
+    .hint("kvmctl reconcile")
+    .hint(format!("kvmctl delete {key}"))
 }
 
 /// kubectl's words for a time-out, which scripts look for.

@@ -37,5 +37,6 @@ pub use index::{PORTS, ports_of};
 pub use network::{NetworkFacts, NetworkKind, USER_NETWORK};
 pub use network_spec::{mode_of, spec_of};
 pub use networks::Seen;
+pub(crate) use phase::CREATE_INTERRUPTED;
 pub use volumes::DiskUse;
 pub use world::{Depth, Scope, World, not_found};

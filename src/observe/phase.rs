@@ -5,6 +5,9 @@ use crate::api::{Condition, ConditionStatus, Phase};
 use crate::libvirt::DomainState;
 use crate::store::{Intent, IntentOp, Verdict};
 
+/// Reason of an instance that is half made and that nobody is at.
+pub(crate) const CREATE_INTERRUPTED: &str = "CreateInterrupted";
+
 /// What was begun on an instance and has not ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Begun {
@@ -45,7 +48,7 @@ pub(crate) fn phase_of(
     let because = |phase, reason: &str| (phase, Some(reason.to_owned()));
     let op = begun.map(|b| (b.intent.op, b.working));
     let interrupted = match op {
-        Some((IntentOp::Create, false)) => return because(Phase::Pending, "CreateInterrupted"),
+        Some((IntentOp::Create, false)) => return because(Phase::Pending, CREATE_INTERRUPTED),
         Some((IntentOp::Create, true)) => return because(Phase::Pending, "Creating"),
         Some((IntentOp::Delete, false)) => return because(Phase::Terminating, "DeleteInterrupted"),
         Some((IntentOp::Delete, true)) => return because(Phase::Terminating, "Deleting"),

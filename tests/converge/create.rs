@@ -115,6 +115,14 @@ fn a_guest_that_runs_keeps_its_disk() {
     assert!(was_killed(&run), "{run}");
     let uid = place.virsh(&["domuuid", &name]).ok().text().to_owned();
     let disk = place.pool().join(format!("{name}.{}.qcow2", &uid[..8]));
+    // Nobody is at it: it does not become Ready however long one waits.
+    let instance = format!("instance/{name}");
+    let wait = ["wait", "--for=condition=Ready", &instance, "--timeout=1h"];
+    place
+        .run(&wait)
+        .code(1)
+        .says("its creation was interrupted")
+        .says("hint: kvmctl reconcile");
     let inode = std::fs::metadata(&disk).unwrap().ino();
     let started = place.virsh(&["domid", &name]).ok().text().to_owned();
     place.run(&create).ok();

@@ -177,6 +177,11 @@ fn waiting_for_what_is_not_there_says_so_and_does_not_pass() {
     wait("jsonpath={.status.phase}=Running", &["instances", "--all"])
         .ok()
         .prints("instance/test condition met");
+    for (phase, found) in [("Running", "instance/test"), ("Stopped", "")] {
+        let phase = format!("status.phase={phase}");
+        let listed = env.kvmctl(["get", "instances", "--field-selector", &phase, "-o", "name"]);
+        assert_eq!(listed.ok().text(), found);
+    }
     wait("jsonpath={.status.phase=Running", &["instance", "test"]).code(2);
     wait(
         "jsonpath={.status.phase}=Stopped",
