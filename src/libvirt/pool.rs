@@ -288,6 +288,19 @@ impl Pool {
         }
     }
 
+    /// As [`Pool::find_volume`]; one that libvirt does not know is looked for among the files before it
+    /// counts as missing.
+    ///
+    /// # Errors
+    /// When the pool is not active.
+    pub fn volume_after_all(&self, name: &str) -> Result<Option<Volume>, LibvirtError> {
+        if let Some(known) = self.find_volume(name)? {
+            return Ok(Some(known));
+        }
+        self.refresh()?;
+        self.find_volume(name)
+    }
+
     /// Lists the volumes that libvirt knows.
     ///
     /// # Errors

@@ -1,10 +1,18 @@
 //! What is said of a boot: well, failed with its module, or without cloud-init.
 
+use std::io::Write as _;
+
 use serde_json::json;
 
 use crate::support::Env;
 
-use super::host::{BOOT, Identity, apply, field, guest_env, instance, restart_inside, tiny};
+use super::host::{
+    BOOT, Background, Identity, apply, field, guest_env, host, instance, restart_inside, tiny,
+};
+
+/// A key of the user's own.
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHvJ0sX0x0x0x0x0x0x0x0x0x0x0x0x0x0x0x0x0x0x0 me@home";
 
 #[test]
 fn a_failing_module_is_named_at_once() {
@@ -44,6 +52,7 @@ fn without_an_agent_a_guest_is_ready_and_reached_all_the_same() {
     let more = json!({
         "userData": user_data,
         "run": ["echo ours > /root/from-run"],
+        "sshKeys": [KEY],
         "env": [{"name": "GREETING", "value": "it's \"$HOME\" "}],
     });
     let manifest = instance("agentless", "debian-12-noagent", &more);
@@ -60,6 +69,9 @@ fn without_an_agent_a_guest_is_ready_and_reached_all_the_same() {
     ])
     .ok()
     .prints("shell script with \nours\n");
+    env.kvmctl(["exec", "agentless", "--", "cat", ".ssh/authorized_keys"])
+        .ok()
+        .prints(KEY);
     env.kvmctl(["exec", "agentless", "--", "sh", "-c", "exit 9"])
         .code(9);
     env.kvmctl(["exec", "agentless", "--", "sh", "-c", "exit 255"])
@@ -136,6 +148,40 @@ fn a_key_that_the_guest_does_not_know_is_told(env: &Env) {
     }
 }
 
+/// A log is followed past the moment when it is put aside, and is shown from its oldest piece on. The
+/// pieces go with the instance, also those that libvirt does not know of.
+fn logs_are_followed(env: &Env) {
+    let log = host(
+        "sh",
+        &["-c", "ls /var/lib/libvirt/images/bare.*.serial.log"],
+    );
+    let log = log.trim();
+    let serial = Background::start(env, "serial.out", &["logs", "bare", "-f"]);
+    serial.says("tiny ready");
+    let console = host("virsh", &["-q", "ttyconsole", "bare"]);
+    let mut options = std::fs::File::options();
+    let mut console = options.read(true).write(true).open(console.trim()).unwrap();
+    console.write_all(b"echo new $((6*7))\n").unwrap();
+    serial.says("new 42");
+    drop(console);
+    std::fs::rename(log, format!("{log}.0")).unwrap();
+    std::fs::write(log, "after the turn\n").unwrap();
+    serial.says("after the turn");
+    let whole = env.kvmctl(["logs", "bare"]).ok().stdout;
+    let (older, newer) = whole.split_once("after the turn").unwrap();
+    assert!(older.contains("new 42") && newer == "\n", "{whole}");
+    std::fs::write(format!("{log}.1"), "the oldest\n").unwrap();
+
+    let qemu = Background::start(env, "qemu.out", &["logs", "bare", "--qemu", "-f"]);
+    qemu.says("-name");
+    let mut file = std::fs::File::options()
+        .append(true)
+        .open("/var/log/libvirt/qemu/bare.log")
+        .unwrap();
+    file.write_all(b"one more line\n").unwrap();
+    qemu.says("one more line");
+}
+
 #[test]
 fn an_image_without_cloud_init_is_told_as_such() {
     let env = guest_env();
@@ -143,6 +189,8 @@ fn an_image_without_cloud_init_is_told_as_such() {
     assert!(output.stderr.contains("cloud-init"), "{output}");
     let reason = ".status.conditions[?(@.type==\"Ready\")].reason";
     assert_eq!(field(&env, "bare", reason), "NoCloudInit");
+    assert_eq!(field(&env, "bare", ".status.cloudInit.source"), "serial");
+    logs_are_followed(&env);
     let identity = Identity::of(&env, "bare");
     env.kvmctl(["delete", "instance", "bare", "--force"]).ok();
     identity.expect_gone();

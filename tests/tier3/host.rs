@@ -1,6 +1,8 @@
 //! The private host, and what an instance may leave behind on it.
 
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -93,6 +95,58 @@ pub(crate) fn restart_inside(env: &Env, name: &str) {
 pub(crate) fn host(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A command that goes on beside the test, and what it has said so far.
+pub(crate) struct Background {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Background {
+    /// Starts kvmctl; what it says goes into a file of that name in the home.
+    pub(crate) fn start(env: &Env, file: &str, args: &[&str]) -> Self {
+        let said = env.path(file);
+        let out = std::fs::File::create(&said).unwrap();
+        let mut command = env.direct(args);
+        let both = command.stdout(out.try_clone().unwrap()).stderr(out);
+        Self {
+            child: both.spawn().unwrap(),
+            said,
+        }
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.said).unwrap()).into_owned()
+    }
+
+    /// Waits until it says a text.
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) {
+        for _ in 0..600 {
+            if self.said().contains(text) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("it never says {text:?}: {}", self.said());
+    }
+
+    /// Waits for its end, and returns what it has said.
+    #[track_caller]
+    pub(crate) fn ends(mut self, code: i32) -> String {
+        let status = self.child.wait().unwrap();
+        let said = self.said();
+        assert_eq!(status.code(), Some(code), "{said}");
+        said
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Who an instance is: whatever it leaves behind carries one of these.

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::host::{Identity, apply, expect_no_trace, field, guest_env, host, instance, tiny};
+use super::host::{
+    Background, Identity, apply, expect_no_trace, field, guest_env, host, instance, tiny,
+};
 use crate::support::{CommandOutput, Env};
 
 /// What may be left in the folders that libvirt keeps the state of domains in.
@@ -16,6 +18,16 @@ fn virsh(env: &Env, args: &[&str]) -> CommandOutput {
     let mut all = vec!["-q", "-c", "qemu:///system"];
     all.extend(args);
     env.run("virsh", &all).ok()
+}
+
+/// Makes one and waits for it to be Ready, which it has not become yet.
+fn waiting_for(env: &Env, name: &str) -> Background {
+    let file = env.file(&format!("{name}.json"), &tiny(name).to_string());
+    let file = file.display().to_string();
+    let args = ["apply", "-f", &file, "--wait", "--timeout=10m"];
+    let wait = Background::start(env, &format!("{name}.out"), &args);
+    wait.says("booting");
+    wait
 }
 
 /// Deletes it and expects no trace of it, nor a file of libvirt's.
@@ -38,11 +50,23 @@ fn an_instance_is_deleted_from_every_state() {
     make(&env, "st-paused");
     virsh(&env, &["suspend", "st-paused"]);
     assert_eq!(field(&env, "st-paused", ".status.phase"), "Paused");
+    env.kvmctl(["describe", "instance", "st-paused"])
+        .ok()
+        .prints("paused (by the user)");
+    let wait = ["wait", "--for=condition=Ready", "instance/st-paused"];
+    env.kvmctl([&wait[..], &["--timeout=1s"]].concat())
+        .code(6)
+        .says("last seen: booting");
     delete(&env, "st-paused");
 
-    make(&env, "st-crashed");
+    let wait = waiting_for(&env, "st-crashed");
     let pid = std::fs::read_to_string("/run/libvirt/qemu/st-crashed.pid").unwrap();
     env.run("kill", &["-9", pid.trim()]).ok();
+    let said = wait.ends(1);
+    assert!(
+        said.contains("did not become Ready: the guest crashed"),
+        "{said}"
+    );
     env.kvmctl([
         "wait",
         "--for=jsonpath={.status.phase}=Crashed",
@@ -50,6 +74,12 @@ fn an_instance_is_deleted_from_every_state() {
     ])
     .ok();
     delete(&env, "st-crashed");
+
+    let wait = waiting_for(&env, "st-off");
+    virsh(&env, &["destroy", "st-off"]);
+    let said = wait.ends(1);
+    assert!(said.contains("powered off before it was ready"), "{said}");
+    delete(&env, "st-off");
 
     make(&env, "st-saved");
     virsh(&env, &["managedsave", "st-saved"]);

@@ -7,16 +7,18 @@ mod key;
 mod let_in;
 mod logs;
 mod seed;
+mod serial_log;
 mod ssh;
 
 pub use console::{Console, open_console};
 pub use copy::{copy_in, copy_out};
 pub use exec::{ExecResult, Via, exec};
-pub use key::own_key;
 pub(in crate::engine) use key::known_key;
+pub use key::own_key;
 pub(in crate::engine) use logs::serial_log;
 pub use logs::{Log, LogSource, open_log};
 pub use seed::seed;
+pub(in crate::engine) use serial_log::rotated;
 pub(in crate::engine) use ssh::no_address;
 pub use ssh::{accept_host_key, ssh};
 

@@ -13,7 +13,7 @@ use crate::store::{FileRecord, InstanceRecord, Intent, IntentOp, NicRecord, STOR
 
 use super::disks;
 use super::metadata::{not_ours, note, owned};
-use super::prepare::{reservation, volume};
+use super::prepare::{SERIAL_LOG, reservation, volume};
 use super::worker::InstanceWorker;
 use crate::api::Quantity;
 
@@ -251,7 +251,7 @@ fn facts(world: &World, key: &ObjectKey, found: &Found) -> Result<Facts> {
             capacity: Quantity::gib(1),
         },
         seed: file("seed.iso"),
-        log: file("serial.log"),
+        log: file(SERIAL_LOG),
         reservations: nics
             .iter()
             .filter(|n| !n.slot)

@@ -16,6 +16,9 @@ use super::super::{guest, images};
 use super::{accelerator, networks, plug, volumes};
 use crate::api::Reporter;
 
+/// How the name of a serial log ends.
+pub(super) const SERIAL_LOG: &str = "serial.log";
+
 /// A new instance with everything it refers to.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -170,7 +173,7 @@ impl Prepared {
 
     /// Returns its serial log.
     pub(super) fn log(&self) -> VolumeRef {
-        volume(&self.pool, &self.name, self.uid, "serial.log")
+        volume(&self.pool, &self.name, self.uid, SERIAL_LOG)
     }
 
     /// Returns what the planner must know.

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use super::addresses::{self, absent_is_fine};
-use super::prepare::Prepared;
+use super::prepare::{Prepared, SERIAL_LOG};
 use super::{metadata, plug, plug_disk};
 use crate::api::{Name, Uid};
 use crate::cloudinit::{HostKey, Seed};
@@ -20,6 +20,7 @@ use crate::store::{InstanceRecord, Intent, NicRecord, STORE_WAIT, SeedState, Slo
 
 use super::super::executor::Worker;
 use super::super::forwards;
+use super::super::guest;
 use super::super::power;
 use super::super::snapshots;
 use super::super::snapshots::memory;
@@ -266,6 +267,12 @@ impl<'w> InstanceWorker<'w> {
             Ok(pool) => pool,
             Err(e) => return absent_is_fine(Err(e)),
         };
+        // What was put aside of it goes first: the log leads the next run to it.
+        if volume.name.ends_with(SERIAL_LOG) && pool.is_active()? {
+            for piece in guest::rotated(self.host()?, &pool, &volume.name)? {
+                absent_is_fine(piece.delete())?;
+            }
+        }
         match pool.find_volume(&volume.name)? {
             Some(found) => absent_is_fine(found.delete()),
             None => Ok(()),
