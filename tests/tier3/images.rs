@@ -128,9 +128,32 @@ fn a_create_pulls_what_is_missing() {
     let disk = base.split_whitespace().find(|w| w.ends_with(".qcow2"));
     let info = host("qemu-img", &["info", "-U", "-f", "qcow2", disk.unwrap()]);
     assert!(info.contains("kvmctl-image-"), "{info}");
+    // A partition table, so that it passes for a disk.
+    let (other, kept) = (env.path("spare.raw").display().to_string(), pool.files());
+    let make = format!("truncate -s 4M {other} && echo '2048,,83' | sfdisk -q {other}");
+    env.run("sh", &["-c", &make]).ok();
+    env.kvmctl(["images", "import", &other, "--name", "spare"])
+        .ok();
+    assert_ne!(pool.files(), kept);
+    let prune = ["images", "prune", "--yes"];
+    let pruned = env.kvmctl(prune).ok().prints("image \"spare\" deleted");
+    assert!(!pruned.stdout.contains("house"), "{pruned}");
+    assert_eq!(pool.files(), kept, "what an overlay lies on stays");
     env.kvmctl(["delete", "instance", "im-pulls", "--force"])
         .ok();
-    env.kvmctl(["delete", "image", "house"]).ok();
+    // What libvirt has lost sight of is there all the same.
+    let base = pool.files();
+    let base = base.lines().find(|f| f.ends_with(".qcow2")).unwrap();
+    let (base, aside) = (
+        format!("{}/{base}", pool.path),
+        format!("{}/aside", pool.path),
+    );
+    std::fs::rename(&base, &aside).unwrap();
+    host("virsh", &["-q", "pool-refresh", "im-create"]);
+    std::fs::rename(&aside, &base).unwrap();
+    let tried = apply(&env, &manifest, &["--dry-run=server"]).ok();
+    assert!(!tried.stderr.contains("would be pulled"), "{tried}");
+    env.kvmctl(prune).ok().prints("image \"house\" deleted");
     assert_eq!(pool.files(), before);
 }
 

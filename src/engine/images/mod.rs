@@ -110,7 +110,7 @@ pub fn present(world: &World, name: &str) -> Result<Option<StoredImage>> {
     };
     let pool = world.host()?.pool(&stored.pool)?;
     let volume = stored.image.volume();
-    Ok(pool.find_volume(volume.as_str())?.map(|_| stored))
+    Ok(pool.volume_after_all(volume.as_str())?.map(|_| stored))
 }
 
 /// Returns the architecture of the host's guests.
