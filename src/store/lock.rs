@@ -251,6 +251,7 @@ mod tests {
                 .to_string()
                 .starts_with("instance/web is locked by process ")
         );
+        assert_eq!(crate::error::Error::from(error).kind().exit_code(), 7);
         drop((held, other));
         assert!(dir.list("locks").unwrap().is_empty(), "no lock file stays");
         let _again = ObjectLock::acquire(&dir, "instance/web", Duration::ZERO).unwrap();

@@ -104,7 +104,9 @@ fn a_remote_host_is_like_a_local_one() {
         .code(1)
         .says("remote");
     far.kvmctl(&["instances", "seed", "web"]).ok();
-    far.kvmctl(&["delete", "instance", "web", "--now"]).ok();
+    far.kvmctl(&["delete", "instance", "web", "--now"])
+        .ok()
+        .says("the DHCP lease of");
     assert_eq!(
         host.guest_files("varlib/libvirt/images"),
         Vec::<String>::new()

@@ -105,6 +105,21 @@ pub(super) fn release_lease(host: &Host, r: &Reservation) -> Result<()> {
     Ok(())
 }
 
+/// Returns whether the lease stays when the instance goes: only the network's own host can give it
+/// back.
+///
+/// # Errors
+/// What libvirt refuses.
+pub(super) fn lease_stays(host: &Host, r: &Reservation) -> Result<bool> {
+    if host.is_local() {
+        return Ok(false);
+    }
+    match network(host, r)? {
+        Some(network) if network.is_active()? => Ok(lease(host, r)?.is_some()),
+        _ => Ok(false),
+    }
+}
+
 fn lease(host: &Host, r: &Reservation) -> Result<Option<Lease>> {
     let leases = host.leases(&r.network)?.into_iter();
     let mut of_it = leases.filter(|l| l.mac.eq_ignore_ascii_case(&r.mac));

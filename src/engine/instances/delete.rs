@@ -11,10 +11,10 @@ use crate::observe::{World, not_found};
 use crate::plan::instance::{Facts, Overlay, Takedown, VolumeRef, delete as plan_delete};
 use crate::store::{FileRecord, InstanceRecord, Intent, IntentOp, NicRecord, STORE_WAIT};
 
-use super::disks;
 use super::metadata::{not_ours, note, owned};
 use super::prepare::{SERIAL_LOG, reservation, volume};
 use super::worker::InstanceWorker;
+use super::{addresses, disks};
 use crate::api::Quantity;
 
 use super::super::executor::execute;
@@ -107,6 +107,15 @@ pub(super) fn delete_locked(
     }
     plan.notes
         .extend(super::super::snapshots::that_stay(world, key)?);
+    for r in &facts.leases {
+        if addresses::lease_stays(world.host()?, r)? {
+            plan.notes.push(format!(
+                "the DHCP lease of {} stays in network {} until it ends: only the host itself can \
+                 give it back",
+                r.ip, r.network
+            ));
+        }
+    }
     let applied = Applied {
         key: key.clone(),
         outcome: plan.outcome,
