@@ -2,9 +2,17 @@
 
 mod readme;
 
+use serde_json::{Value, json};
+
 use crate::support::{Env, tree};
 
 const URI: &str = "test:///default";
+
+/// Public keys of a user's.
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHvJ0sX0x0x0x0x0x0x0x0x0x0x0x0x0x0x0x0x0x0x0 me@home";
+const OTHER_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFTzFVl/58aQ4X7tS40E+i9dIfqDOJQSSkN9CQWE2FSU me@work";
 
 #[test]
 fn an_unmanaged_domain_is_shown_only_when_asked_for() {
@@ -160,6 +168,101 @@ fn a_client_dry_run_asks_nobody_and_is_a_manifest() {
         .ok();
     assert_eq!(manifest.stdout, again.stdout);
     manifest.prints("- one argument\n");
+}
+
+/// Every flag of `create` ends in the manifest, and no secret does.
+#[test]
+fn flags_of_create_become_the_manifest() {
+    let env = Env::new("qemu+unix:///system?socket=/nonexistent/libvirt-sock");
+    let file = |name: &str, text: &str| env.file(name, text).display().to_string();
+    let plain = file(
+        "plain.env",
+        "# a comment\nA=from the file\nB=it's = \"$HOME\"\n\n",
+    );
+    let secret = file("secret.env", "TOKEN=canary-1618\n");
+    let user_data = file("user-data", "#!/bin/sh\necho user\n");
+    let keys = file("keys.pub", &format!("{OTHER_KEY}\n# no key\n"));
+    let line = [
+        &[
+            "instances",
+            "create",
+            "web",
+            "--image",
+            "debian-12",
+            "--type",
+            "basic-1",
+        ][..],
+        &[
+            "--env-file",
+            &plain,
+            "-e",
+            "A=from the flag",
+            "--secret-env-file",
+            &secret,
+        ],
+        &[
+            "--env-from-secret",
+            "PASSWORD=db/ADMIN",
+            "--user-data",
+            &user_data,
+        ],
+        &["--ssh-key", KEY, "--ssh-key", &keys],
+        &[
+            "--run",
+            "echo $A",
+            "--run",
+            "true",
+            "--label",
+            "app=web,tier=front",
+        ],
+        &["--port", "8080:80,8443:443", "--no-autostart"],
+        &["--dry-run=client", "-o", "json"],
+    ];
+    let made = env.kvmctl(line.concat()).ok();
+    assert!(!made.stdout.contains("canary"), "{made}");
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    let objects = made["items"].as_array().unwrap();
+    let (kept, web) = (&objects[0], &objects[1]);
+    assert_eq!(kept["kind"], "Secret");
+    assert_eq!(kept["metadata"]["name"], "web-env");
+    assert!(kept["data"].get("TOKEN").is_some(), "{kept}");
+    assert_eq!(
+        web["metadata"]["labels"],
+        json!({"app": "web", "tier": "front"})
+    );
+    let spec = &web["spec"];
+    let from = |name: &str, key: &str| json!({"secret": {"name": name, "key": key}});
+    assert_eq!(
+        spec["env"],
+        json!([
+            {"name": "B", "value": "it's = \"$HOME\""},
+            {"name": "A", "value": "from the flag"},
+            {"name": "PASSWORD", "valueFrom": from("db", "ADMIN")},
+            {"name": "TOKEN", "valueFrom": from("web-env", "TOKEN")},
+        ])
+    );
+    assert_eq!(spec["sshKeys"], json!([KEY, OTHER_KEY]));
+    assert_eq!(spec["run"], json!(["echo $A", "true"]));
+    assert_eq!(spec["userData"], "#!/bin/sh\necho user\n");
+    assert_eq!(spec["autostart"], json!(false));
+    assert_eq!(spec["ports"].as_array().unwrap().len(), 2);
+    let wrong = |flag: &str, value: &str| {
+        let create = [
+            "instances",
+            "create",
+            "web",
+            "--image",
+            "debian-12",
+            flag,
+            value,
+        ];
+        env.kvmctl([&create[..], &["--dry-run=client"]].concat())
+            .code(2)
+    };
+    wrong("--env-file", &user_data).says("user-data:2: the line is not NAME=VALUE");
+    wrong("--env-from-secret", "A=db").says("NAME=SECRET/KEY");
+    wrong("--label", "app").says("--label");
+    wrong("--user-data", "/nonexistent").says("/nonexistent");
 }
 
 #[test]
