@@ -6,8 +6,14 @@ mod together;
 
 use std::fs;
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use rig::{Ends, answer, answers, ask, home, instance, kill, processes, status, traces, until};
+use rig::{
+    Ends, answer, answers, ask, ask_for, home, instance, kill, processes, status, traces, until,
+};
 
 use super::place::was_killed;
 use super::{Place, Recovery};
@@ -139,6 +145,11 @@ fn balancers_follow_their_instances_and_outlive_their_store() {
     place.run(&["lb", "add-target", &name, &drained]).ok();
     assert_eq!(answers(PORT), both, "it can be put in again");
 
+    let told = |path: &str| status(&place, &name, path).parse::<u64>().unwrap_or(0);
+    until(|| told(".status.counters.requests") >= 40);
+    assert!(told(".status.targets[0].latencyMicros") > 0);
+    drains_its_own_connections(&place, &name, PORT, [&drained, &format!("{b}:8080")]);
+
     // A restart of the host takes nginx away.
     kill(&home(&place));
     until(|| processes(&home(&place)).is_empty());
@@ -183,6 +194,39 @@ fn balancers_follow_their_instances_and_outlive_their_store() {
     assert_eq!(traces(&place, PORT), Vec::<String>::new());
     place.delete(&b).ok();
     drop(answering);
+}
+
+/// Those that other balancers have to the same target are not waited for.
+fn drains_its_own_connections(place: &Place, name: &str, port: u16, targets: [&str; 2]) {
+    let [target, rest] = targets;
+    let other = place.named("other");
+    let create = [
+        "lb", "create", &other, "--port", "18045", "--target", target,
+    ];
+    place.run(&create).ok();
+    let drain = |target, timeout| place.run(&["lb", "drain", name, target, "--timeout", timeout]);
+    drain(rest, "20s").ok();
+    let slow = thread::spawn(move || ask_for(port, "/slow"));
+    thread::sleep(Duration::from_millis(500));
+    place.run(&["lb", "add-target", name, rest]).ok();
+    drain(target, "0s").code(6).says(&format!("{target} has 1"));
+    let busy = Arc::new(AtomicBool::new(true));
+    let asks = Arc::clone(&busy);
+    let client = thread::spawn(move || {
+        while asks.load(Ordering::Relaxed) {
+            assert_eq!(ask_for(18045, "/slow").0, "200");
+        }
+    });
+    drain(target, "20s").ok();
+    assert_eq!(
+        slow.join().unwrap().0,
+        "200",
+        "what was open came to its end"
+    );
+    busy.store(false, Ordering::Relaxed);
+    client.join().unwrap();
+    place.run(&["lb", "delete", &other]).ok();
+    place.run(&["lb", "add-target", name, target]).ok();
 }
 
 #[test]

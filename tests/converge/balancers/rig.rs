@@ -98,7 +98,10 @@ impl Drop for Answering {
     }
 }
 
-/// Answers every request at `address` with `name`.
+/// How long the answer to `/slow` takes.
+const SLOW: Duration = Duration::from_secs(3);
+
+/// Answers every request at `address` with `name`; for `/slow` it takes a while.
 pub(super) fn answer(address: &str, name: &str) -> Answering {
     let own = format!("{address}/32");
     let added = Command::new("ip")
@@ -112,7 +115,11 @@ pub(super) fn answer(address: &str, name: &str) -> Answering {
             let (mut client, name) = (client.unwrap(), name.clone());
             thread::spawn(move || {
                 let _ = client.set_read_timeout(Some(Duration::from_secs(5)));
-                let _ = client.read(&mut [0; 4096]);
+                let mut request = [0; 4096];
+                let _ = client.read(&mut request);
+                if request.starts_with(b"GET /slow ") {
+                    thread::sleep(SLOW);
+                }
                 let length = name.len();
                 let head = format!(
                     "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -126,12 +133,16 @@ pub(super) fn answer(address: &str, name: &str) -> Answering {
 
 /// Asks the balancer, and returns the status and the body.
 pub(super) fn ask(port: u16) -> (String, String) {
+    ask_for(port, "/")
+}
+
+pub(super) fn ask_for(port: u16, path: &str) -> (String, String) {
     let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     client
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
     client
-        .write_all(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+        .write_all(format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes())
         .unwrap();
     let mut text = String::new();
     client.read_to_string(&mut text).unwrap();

@@ -137,6 +137,10 @@ fn a_run_of_several_balancers_that_is_killed_anywhere_converges() {
                 assert!(n > 2, "the failpoints are gone");
                 break;
             }
+            // What comes later in the deletion of an instance is no balancer's business.
+            if what[1] == "instance" && n == 4 {
+                break;
+            }
         }
     }
     let both = [
