@@ -125,17 +125,20 @@ fn ssh_leads_in_and_leaves_nothing(host: &PrivateHost, name: &str) {
     assert_eq!(forwarded(host, name), 0);
 
     let program = host.path("kvmctl").display().to_string();
+    // Whoever ends it, and the terminal too, leaves no port open.
     let script = format!(
-        "{program} exec {name} --via ssh -- sleep 300 & P=$!
-         for i in $(seq 200); do
-             virsh -c qemu:///session qemu-monitor-command {name} --hmp 'info usernet' |
-                 grep -q 'ESTABLISHED.*127.0.0.1' && break
-             sleep 0.2
-         done
-         kill -TERM $P; wait $P; echo rc=$?"
+        "for signal in TERM HUP; do
+             {program} exec {name} --via ssh -- sleep 300 & P=$!
+             for i in $(seq 200); do
+                 virsh -c qemu:///session qemu-monitor-command {name} --hmp 'info usernet' |
+                     grep -q 'ESTABLISHED.*127.0.0.1' && break
+                 sleep 0.2
+             done
+             kill -$signal $P; wait $P; echo $signal rc=$?
+         done"
     );
     let ended = host.run(Who::Alone, &["bash", "-c", &script]).ok();
-    ended.prints("rc=143");
+    ended.prints("TERM rc=143").prints("HUP rc=143");
     assert_eq!(forwarded(host, name), 0);
 }
 
