@@ -84,6 +84,10 @@ fn an_instance_is_deleted_from_every_state() {
     make(&env, "st-saved");
     virsh(&env, &["managedsave", "st-saved"]);
     assert_eq!(field(&env, "st-saved", ".status.phase"), "Stopped");
+    // What one comes to shows while another is still waited for.
+    let wait = ["wait", "--for=condition=Ready", "--timeout=1h"];
+    let both = [&wait[..], &["instance/st-nobody", "instance/st-saved"]].concat();
+    Background::start(&env, "both.out", &both).says("instance/st-saved is not running");
     delete(&env, "st-saved");
 
     let mut uefi = tiny("st-uefi");
