@@ -40,7 +40,11 @@ pub(super) fn run_once(world: &World, reporter: &dyn Reporter) -> Result<()> {
     if IN_VAIN.load(Ordering::SeqCst) || world.kvm_facts()?.probed.is_some() {
         return Ok(());
     }
-    let verdict = probe(world, reporter);
+    let verdict = probe(world, reporter, &mut |host, image| {
+        Ok(!world
+            .store()?
+            .is_mute(host, image.image.volume().as_str())?)
+    });
     if !matches!(verdict, Ok(Some(_))) {
         IN_VAIN.store(true, Ordering::SeqCst);
     }
@@ -54,10 +58,15 @@ pub(super) fn run_once(world: &World, reporter: &dyn Reporter) -> Result<()> {
 /// What libvirt or the store refuses; a guest that does not boot is a verdict, not an error.
 pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Option<KvmVerdict>> {
     let _turn = world.store()?.lock_kvm_probe(TURN)?;
-    probe(world, reporter)
+    probe(world, reporter, &mut |_, _| Ok(true))
 }
 
-fn probe(world: &World, reporter: &dyn Reporter) -> Result<Option<KvmVerdict>> {
+/// Probes with the smallest of the images that may do.
+fn probe(
+    world: &World,
+    reporter: &dyn Reporter,
+    may_do: &mut dyn FnMut(Uid, &StoredImage) -> Result<bool>,
+) -> Result<Option<KvmVerdict>> {
     let host = world.host()?;
     let Some(uuid) = host.host_uuid()? else {
         return Ok(None);
@@ -65,12 +74,17 @@ fn probe(world: &World, reporter: &dyn Reporter) -> Result<Option<KvmVerdict>> {
     if host.domain_capabilities()?.domain != "kvm" {
         return Ok(None);
     }
-    let images: Vec<StoredImage> = world.store()?.all()?;
-    let Some(image) = images
-        .into_iter()
-        .filter(is_linux)
-        .min_by_key(|i| i.image.size)
-    else {
+    let mut images: Vec<StoredImage> = world.store()?.all()?;
+    images.retain(is_linux);
+    images.sort_by_key(|i| i.image.size);
+    let mut chosen = None;
+    for image in images {
+        if may_do(uuid, &image)? {
+            chosen = Some(image);
+            break;
+        }
+    }
+    let Some(image) = chosen else {
         return Ok(None);
     };
     sweep(world)?;
@@ -83,6 +97,9 @@ fn probe(world: &World, reporter: &dyn Reporter) -> Result<Option<KvmVerdict>> {
                 "Image {} tells nothing under TCG either, so this proves nothing.",
                 image.image.name
             ));
+            world
+                .store()?
+                .put_mute(uuid, image.image.volume().as_str())?;
             return Ok(None);
         }
     }

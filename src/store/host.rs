@@ -1,5 +1,6 @@
 //! What is known of a host.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct HostRecord {
     /// Verdicts, one for each CPU that it has been seen with.
     #[serde(default)]
     pub kvm: Vec<KvmVerdict>,
+    /// Images that tell nothing on their serial port, so that no verdict can be had by them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub mute: BTreeSet<String>,
 }
 
 impl Record for HostRecord {
@@ -65,13 +69,39 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub fn put_kvm_verdict(&self, host: Uid, verdict: KvmVerdict) -> Result<()> {
+        self.note(host, |record| {
+            record.kvm.retain(|v| v.cpu != verdict.cpu);
+            record.kvm.push(verdict);
+        })
+    }
+
+    /// Returns whether an image is known to tell nothing on its serial port.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn is_mute(&self, host: Uid, image: &str) -> Result<bool> {
+        let record = self.get::<HostRecord>(&host)?;
+        Ok(record.is_some_and(|r| r.mute.contains(image)))
+    }
+
+    /// Remembers that an image tells nothing on its serial port.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn put_mute(&self, host: Uid, image: &str) -> Result<()> {
+        self.note(host, |record| {
+            record.mute.insert(image.to_owned());
+        })
+    }
+
+    fn note(&self, host: Uid, change: impl FnOnce(&mut HostRecord)) -> Result<()> {
         let _lock = self.lock(STORE_WAIT)?;
         let mut record = self.get::<HostRecord>(&host)?.unwrap_or(HostRecord {
             host,
             kvm: Vec::new(),
+            mute: BTreeSet::new(),
         });
-        record.kvm.retain(|v| v.cpu != verdict.cpu);
-        record.kvm.push(verdict);
+        change(&mut record);
         self.put(&record)
     }
 }

@@ -281,6 +281,9 @@ fn a_verdict_on_kvm_is_of_one_host_and_one_cpu() {
     assert!(store.kvm_verdict(host, "EPYC").unwrap().unwrap().works);
     assert_eq!(store.kvm_verdict(host, "Zen").unwrap(), None);
     assert_eq!(store.kvm_verdict(Uid::random(), "EPYC").unwrap(), None);
+    store.put_mute(host, "f00d").unwrap();
+    assert!(store.is_mute(host, "f00d").unwrap() && !store.is_mute(host, "cafe").unwrap());
+    assert!(store.kvm_verdict(host, "EPYC").unwrap().unwrap().works);
 }
 
 #[test]
