@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-pub(in crate::engine) use delete::{delete, is_there};
+pub(in crate::engine) use delete::{delete, is_there, named};
 
 use crate::api::{ObjectKey, Reporter};
 use crate::engine::holes::Holes;

@@ -79,11 +79,39 @@ pub fn run(world: &World, reporter: &dyn Reporter) -> Result<Vec<Finding>> {
     let briefs = world.host()?.domain_briefs()?;
     findings.extend(orphans(world, &briefs)?.iter().map(orphan));
     findings.extend(free_slots(world, &briefs)?);
-    findings.extend(replug::mend(world)?);
-    findings.extend(reservations::mend(world, &briefs)?);
-    findings.extend(forwards::mend(world, reporter)?);
-    findings.extend(balancers::mend(world, reporter)?);
+    // What goes wrong with one part keeps no other from being put right.
+    let parts: [(&str, Part<'_>); 4] = [
+        ("interfaces", &|| replug::mend(world)),
+        ("addresses", &|| reservations::mend(world, &briefs)),
+        ("forwards", &|| forwards::mend(world, reporter)),
+        ("load balancers", &|| balancers::mend(world, reporter)),
+    ];
+    for (name, mend) in parts {
+        match mend() {
+            Ok(found) => findings.extend(found),
+            Err(error) if stops(&error) => return Err(error),
+            Err(error) => findings.push(unseen(name, &error)),
+        }
+    }
     Ok(findings)
+}
+
+/// Puts one part of the world right.
+type Part<'p> = &'p dyn Fn() -> Result<Vec<Finding>>;
+
+/// Whether going on is in vain: the daemon is gone, or a signal has come.
+fn stops(error: &Error) -> bool {
+    use crate::error::Kind;
+    super::signal::interrupted().is_err() || error.kind() == Kind::Unavailable
+}
+
+fn unseen(part: &str, error: &Error) -> Finding {
+    Finding {
+        object: part.to_owned(),
+        problem: "cannot be looked at".to_owned(),
+        mended: false,
+        action: error.to_string(),
+    }
 }
 
 /// Gives back the addresses whose instance is nowhere any more. One that was made since the domains

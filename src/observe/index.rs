@@ -25,7 +25,7 @@ impl World {
         }
         news.apply(&mut index);
         // A caller that may not write still sees the truth; the next one pays again.
-        let _ = store.update_index(|stored| news.apply(stored));
+        let _ = store.note_in_index(|stored| news.apply(stored));
         Ok(index)
     }
 

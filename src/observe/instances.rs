@@ -80,11 +80,16 @@ impl World {
         let store = self.store_for_reading()?;
         let intents: Vec<Intent> = store.all()?;
         let ours = intents.into_iter().filter(|i| i.kind == kind);
-        let begun = ours.map(|intent| {
+        let mut begun = BTreeMap::new();
+        for intent in ours {
             let working = store.is_locked(intent.kind, intent.name.as_str());
-            (intent.uid, Begun { intent, working })
-        });
-        Ok(begun.collect())
+            // Whoever let the lock go in between may have ended what was begun.
+            if !working && store.get::<Intent>(&intent.uid)?.is_none() {
+                continue;
+            }
+            begun.insert(intent.uid, Begun { intent, working });
+        }
+        Ok(begun)
     }
 }
 

@@ -165,7 +165,7 @@ impl World {
         if let Ok(store) = self.store_for_reading()
             && store.load_index().networks != names
         {
-            let _ = store.update_index(|index: &mut Index| index.networks = names);
+            let _ = store.note_in_index(|index: &mut Index| index.networks = names);
         }
     }
 

@@ -193,6 +193,23 @@ impl Store {
         }
     }
 
+    /// Notes what somebody who only looked has learnt, if the lock is free: whoever looks may hold it
+    /// already, and the next one learns it again.
+    pub fn note_in_index(&self, change: impl FnOnce(&mut Index)) -> Updated {
+        let wait = match self.access {
+            Access::Read => READER_WAIT,
+            Access::Write => Duration::ZERO,
+        };
+        let Some(dir) = &self.dir else {
+            return Updated::Skipped;
+        };
+        let updated = dir
+            .check_writable()
+            .and_then(|()| StoreLock::acquire(dir, wait))
+            .and_then(|lock| update(dir, &lock, change));
+        updated.unwrap_or(Updated::Skipped)
+    }
+
     /// Changes the index under a lock that the caller holds already.
     ///
     /// # Errors
@@ -288,6 +305,12 @@ mod tests {
         };
         assert_eq!(store.update_index(insert).unwrap(), Updated::Written);
         assert_eq!(store.update_index(insert).unwrap(), Updated::Unchanged);
+        // Whoever looks while the lock is held, by the same run even, does not wait for it.
+        let lock = store.lock(STORE_WAIT).unwrap();
+        let begin = std::time::Instant::now();
+        assert_eq!(store.note_in_index(|i| i.rows.clear()), Updated::Skipped);
+        assert!(begin.elapsed() < STORE_WAIT / 10);
+        drop(lock);
         assert_eq!(store.load_index().rows[&uid], row_like(&store, uid));
     }
 

@@ -29,6 +29,39 @@ pub(in crate::engine) fn is_there(world: &World, file: &VolumeRef) -> Result<boo
     Ok(!seen.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound))
 }
 
+/// Returns the files of a pool with certain names, whether libvirt knows them or not where the caller
+/// sees them.
+///
+/// # Errors
+/// What libvirt refuses.
+pub(in crate::engine) fn named(
+    world: &World,
+    pool: &str,
+    matches: &dyn Fn(&str) -> bool,
+) -> Result<Vec<VolumeRef>> {
+    let host = world.host()?;
+    let found = match host.pool(pool) {
+        Err(e) if e.is_not_found() => return Ok(Vec::new()),
+        other => other?,
+    };
+    let folder = found.folder()?.filter(|_| host.is_local());
+    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+    let names: Vec<String> = match entries {
+        Some(entries) => entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect(),
+        None => found.volumes()?.into_iter().map(|v| v.name).collect(),
+    };
+    let named = names.into_iter().filter(|name| matches(name));
+    Ok(named
+        .map(|name| VolumeRef {
+            pool: pool.to_owned(),
+            name,
+        })
+        .collect())
+}
+
 /// Deletes a file of a pool, wherever it is, whether libvirt knows it or not.
 ///
 /// # Errors

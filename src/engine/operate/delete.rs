@@ -1,12 +1,13 @@
 //! Deletes objects of all kinds.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
 use std::sync::Mutex;
 
 use super::Tell;
 use super::settle::event;
-use crate::api::{Kind, ObjectKey, Reporter};
+use crate::api::{Kind, Name, ObjectKey, Reporter, Timestamp};
 use crate::engine::batch::{Batch, run_all};
 use crate::engine::options::{Applied, DeleteOptions, DryRun, WIDTH};
 use crate::engine::together::only;
@@ -14,7 +15,7 @@ use crate::engine::{balancers, forwards, images, instances, networks, owned, sna
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::{self, Outcome, Step};
-use crate::store::{STORE_WAIT, SecretRecord, TypeRecord};
+use crate::store::{STORE_WAIT, SecretRecord, SnapshotRecord, TypeRecord};
 
 /// Deletes objects, what refers to others first.
 ///
@@ -66,6 +67,10 @@ pub fn delete(
             // One writing of the firewall serves for all of them, or one of what nginx is told.
             Kind::PortForward => together(forwards::delete(world, &level, options, reporter)),
             Kind::LoadBalancer => together(balancers::delete(world, &level, options, reporter)),
+            // What stands on others goes first, and no two that hang together go at once.
+            Kind::Snapshot => run_all(&newest_first(world, &level)?, 1, |key| {
+                told(key, delete_one(world, key, options, reporter))
+            }),
             _ => run_all(&level, WIDTH, |key| {
                 told(key, delete_one(world, key, options, reporter))
             }),
@@ -83,6 +88,19 @@ pub fn delete(
         }
     }
     Ok(sum)
+}
+
+fn newest_first(world: &World, keys: &[ObjectKey]) -> Result<Vec<ObjectKey>> {
+    let all: Vec<SnapshotRecord> = world.store_for_reading()?.all()?;
+    let taken: BTreeMap<Name, Option<Timestamp>> =
+        all.into_iter().map(|r| (r.name, r.taken)).collect();
+    let mut keys = keys.to_vec();
+    // What was never taken stands on what was.
+    keys.sort_by_key(|key| {
+        let taken = taken.get(&key.name).copied().flatten();
+        (taken.is_some(), Reverse(taken))
+    });
+    Ok(keys)
 }
 
 fn delete_one(

@@ -66,16 +66,15 @@ fn plan(world: &World, key: &ObjectKey, record: &VolumeRecord) -> Result<ObjectP
         pool: record.file.pool.clone(),
         name: record.copy_for_export(),
     };
-    let kept = VolumeRef {
-        pool: record.file.pool.clone(),
-        name: super::super::snapshots::kept_name(&record.file.volume),
-    };
     let (file, sidecar) = (volume_ref(&record.file), sidecar_ref(record));
     let mut others = Vec::new();
-    for other in [copy, kept] {
-        let there = disk_files::is_there(world, &other)?;
-        others.extend(there.then_some(other));
-    }
+    others.extend(disk_files::is_there(world, &copy)?.then_some(copy));
+    // A restore keeps the old file under its own name, which the volume may have changed since.
+    let ours = format!("{}.{}.", record.name, record.uid.short());
+    let kept = super::super::snapshots::kept_name("");
+    others.extend(disk_files::named(world, &record.file.pool, &|name| {
+        name.starts_with(&ours) && name.ends_with(&kept)
+    })?);
     Ok(plan_volume::delete(key.clone(), file, others, sidecar))
 }
 

@@ -38,8 +38,6 @@ use crate::store::{
     Event, EventType, FileRecord, InstanceRecord, Intent, IntentOp, STORE_WAIT, VolumeRecord,
 };
 
-use super::options::DeleteOptions;
-
 /// How long to wait for another run that works on the same volume.
 const OBJECT_WAIT: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -59,9 +57,17 @@ pub(super) fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) ->
     let key = ObjectKey::new(Kind::Volume, intent.name.clone());
     match intent.op {
         IntentOp::Update => resize::finish(world, &key, reporter).map(|()| "configured".to_owned()),
-        _ => {
-            delete(world, &key, &DeleteOptions::default(), reporter)?;
-            Ok("deleted".to_owned())
+        op => {
+            let store = world.store()?;
+            let _object = store.lock_object(Kind::Volume, key.name.as_str(), OBJECT_WAIT)?;
+            // Another run may have ended it while we waited.
+            let still = store
+                .get::<Intent>(&intent.uid)?
+                .is_some_and(|i| i.op == op);
+            if still {
+                delete::delete_locked(world, &key, reporter)?;
+            }
+            Ok(if still { "deleted" } else { "it was ended" }.to_owned())
         }
     }
 }
