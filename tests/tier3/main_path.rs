@@ -54,6 +54,9 @@ fn a_guest_lives_and_leaves_nothing() {
     let data = Data::make(&env, NAME);
     let created = apply(&env, &manifest(), &["--wait", "--timeout", BOOT]).ok();
     assert!(created.stdout.contains("instance/life"), "{created}");
+    assert!(created.stderr.contains("has address 192.168."), "{created}");
+    assert_eq!(field(&env, NAME, ".status.cloudInit.source"), "reporter");
+    medium_has_nothing_of_the_users(&env);
     assert_eq!(field(&env, NAME, ".status.phase"), "Running");
     assert_eq!(ready(&env), "True");
     assert_eq!(field(&env, NAME, ".status.accelerator"), "tcg");
@@ -89,6 +92,17 @@ fn a_guest_lives_and_leaves_nothing() {
     data.outlives_the_instance();
     identity.expect_gone();
     expect_no_trace(NAME);
+}
+
+/// The guest has kept what it was made with.
+fn medium_has_nothing_of_the_users(env: &Env) {
+    let isos = host("find", &["/var/lib/libvirt/images", "-name", "life.*.iso"]);
+    assert_eq!(isos.lines().count(), 1, "{isos}");
+    assert_eq!(host("grep", &["-l", "write_files", isos.trim()]), "");
+    env.kvmctl(["describe", "instance", NAME])
+        .ok()
+        .prints("(without secrets)")
+        .prints("running (booted)");
 }
 
 /// A guest that restarts by itself is not Ready until it says so again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::host::{BOOT, PLACES, apply, guest_env, host, instance};
+use super::host::{BOOT, PLACES, apply, field, guest_env, host, instance};
 
 const CANARY: &str = "canary-8c1f27e6";
 const NAME: &str = "keeper";
@@ -19,9 +19,14 @@ fn a_secret_reaches_the_guest_and_nobody_else() {
         "metadata": {"name": "canary"}, "data": {"PASSWORD": CANARY}});
     apply(&env, &secret, &[]).ok();
     let from = json!({"secret": {"name": "canary", "key": "PASSWORD"}});
+    // Whose reporter is ended is Ready all the same, and rid of the secrets on its medium.
+    let user_data = format!(
+        "#cloud-config\nbootcmd:\n- [systemctl, stop, kvmctl-reporter]\n\
+         write_files:\n- path: /root/own\n  content: {CANARY}\n"
+    );
     let more = json!({
         "env": [{"name": "PASSWORD", "valueFrom": from}],
-        "userData": format!("#cloud-config\nwrite_files:\n- path: /root/own\n  content: {CANARY}\n"),
+        "userData": user_data,
         "run": ["test -n \"$PASSWORD\""],
     });
     let manifest = instance(NAME, "debian-12", &more);
@@ -106,6 +111,7 @@ fn a_secret_reaches_the_guest_and_nobody_else() {
         let by_user_data = text.matches("userData:").count();
         assert_eq!(text.matches(CANARY).count(), by_user_data, "{record}");
     }
+    assert_eq!(field(&env, NAME, ".status.cloudInit.source"), "serial");
     // Ready, so that its medium has none any more.
     let isos = host(
         "find",

@@ -40,7 +40,7 @@ struct Watch<'w> {
     domain: Domain,
     events: EventWaiter,
     lines: Option<LineReader>,
-    heard: bool,
+    heard: Option<Instant>,
     reserved: Option<Ipv4Addr>,
     address: Option<IpAddr>,
     login_seen: Option<Instant>,
@@ -78,7 +78,7 @@ pub fn wait_ready(
         domain,
         events,
         lines: None,
-        heard: false,
+        heard: None,
         reserved: reserved(world, domain_uid)?,
         address: None,
         login_seen: None,
@@ -104,7 +104,7 @@ impl Watch<'_> {
             if let Some(verdict) = self.next_line(reporter) {
                 return self.settle(verdict);
             }
-            if Instant::now() >= look && !self.heard {
+            if Instant::now() >= look && self.is_silent() {
                 look = Instant::now() + LOOK;
                 if let Some(verdict) = self.serial(reporter)? {
                     return self.settle((verdict, None));
@@ -128,7 +128,7 @@ impl Watch<'_> {
         match line {
             Line::Text(text) => {
                 let report = parse_line(&text)?;
-                self.heard = true;
+                self.heard = Some(Instant::now());
                 self.progress(&report, reporter);
                 let verdict = of_report(&report, &self.domain)?;
                 if verdict.ready == ConditionStatus::True && !addressed(self.reserved, &report) {
@@ -211,9 +211,9 @@ impl Watch<'_> {
         match &state {
             SerialState::Booting { stage } => {
                 let booting = || BOOTING.to_owned();
-                let text = stage
-                    .as_ref()
-                    .map_or_else(booting, |s| format!("cloud-init: {s}"));
+                // As the reporter spells them.
+                let spelt = |stage: &String| format!("cloud-init: {}", stage.replace(':', "-"));
+                let text = stage.as_ref().map_or_else(booting, spelt);
                 if text != self.last {
                     reporter.phase(self.key, &text);
                     self.last = text;
@@ -229,8 +229,15 @@ impl Watch<'_> {
         Ok(verdict.filter(|_| self.silent_long_enough()))
     }
 
+    /// Tells whether no reporter speaks: none has, or the one that did was ended.
+    fn is_silent(&self) -> bool {
+        self.heard.is_none_or(|at| at.elapsed() >= SILENCE)
+    }
+
     fn silent_long_enough(&mut self) -> bool {
-        self.login_seen.get_or_insert_with(Instant::now).elapsed() >= SILENCE
+        // One that has spoken has been silent for as long already.
+        self.heard.is_some()
+            || self.login_seen.get_or_insert_with(Instant::now).elapsed() >= SILENCE
     }
 
     fn settle(&mut self, (verdict, report): (Verdict, Option<Report>)) -> Result<()> {

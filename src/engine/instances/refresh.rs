@@ -18,6 +18,8 @@ use crate::store::Verdict;
 
 /// How many guests one listing asks: the youngest, because an old one that never spoke will not.
 const MOST: usize = 32;
+/// How long after a stage was first told its reporter is taken to be at it, though it is silent now.
+const LIVELY: Duration = Duration::from_secs(120);
 /// How long a listing waits for guests that have spoken before; most answer in a few milliseconds.
 const GREETING: Duration = Duration::from_millis(200);
 
@@ -205,8 +207,9 @@ fn silent(world: &World, key: &ObjectKey, domain: &Domain) -> Result<bool> {
     let known = known
         .and_then(|row| row.verdict)
         .filter(|v| v.domain_id == domain.run_id());
-    if known.as_ref().is_some_and(|v| v.stage.is_some()) {
-        // It has spoken, and will again.
+    let spoke = known.as_ref().filter(|v| v.stage.is_some());
+    if spoke.is_some_and(|v| age(v.since) < LIVELY) {
+        // It will again.
         return Ok(false);
     }
     match known.map(|v| v.since) {
