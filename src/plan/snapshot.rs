@@ -127,14 +127,22 @@ pub fn delete(
     files: Vec<VolumeRef>,
     sidecar: Option<VolumeRef>,
 ) -> ObjectPlan {
-    let lifted = children.into_iter();
-    let lifted = lifted.map(|child| vec![Step::Lift { child }]);
-    let mut stages: Vec<Vec<Step>> = lifted.collect();
+    let mut stages = lifts(children);
     stages.extend(domain.map(|domain| vec![Step::Release { domain }]));
     stages.extend(files.into_iter().map(|file| vec![Step::Delete(file)]));
     stages.extend(sidecar.map(|file| vec![Step::Delete(file)]));
     stages.push(vec![Step::Forget]);
     plan(key, Outcome::Deleted, stages)
+}
+
+/// Plans that others stand without a snapshot, before anything of it goes.
+pub fn lift(key: ObjectKey, children: Vec<Name>) -> ObjectPlan {
+    plan(key, Outcome::Deleted, lifts(children))
+}
+
+fn lifts(children: Vec<Name>) -> Vec<Vec<Step>> {
+    let each = children.into_iter();
+    each.map(|child| vec![Step::Lift { child }]).collect()
 }
 
 /// Plans the first half of a restore: the new files beside the disks, which stay as they are.

@@ -11,9 +11,9 @@ use super::{files_of, intent_of, lift, lock, note, record_of, volume_ref};
 use crate::api::{Kind, ObjectKey, Reporter, SnapshotSource, Timestamp};
 use crate::error::{Error, Result};
 use crate::observe::World;
-use crate::plan::ObjectPlan;
 use crate::plan::instance::VolumeRef;
 use crate::plan::snapshot as plan_snapshot;
+use crate::plan::{ObjectPlan, Step};
 use crate::store::{FileRecord, Intent, IntentOp, STORE_WAIT, SnapshotRecord};
 
 /// Deletes a snapshot.
@@ -54,9 +54,32 @@ pub(super) fn delete_locked(
     begin(world, &record, &files)?;
     let plan = plan(world, key, Some(&record), &files)?;
     let worker = SnapshotWorker::new(world, record.clone(), key, reporter);
-    execute(&plan, &worker, reporter)?;
+    lift_all(world, &record, &worker)?;
+    let mut applied = told(&plan, Vec::new());
+    execute(&alone(plan), &worker, reporter)?;
     note(world, &record, "Deleted", "the snapshot is gone");
-    Ok(told(&plan, worker.notes()))
+    applied.notes = worker.notes();
+    Ok(applied)
+}
+
+/// Lets all stand without it. While one of them was waited for, which went itself, those that stood on
+/// that one may have come to stand on this: no file may go before none is left.
+fn lift_all(world: &World, record: &SnapshotRecord, worker: &SnapshotWorker<'_>) -> Result<()> {
+    loop {
+        let children = lift::children(world, record)?;
+        if children.is_empty() {
+            return Ok(());
+        }
+        let plan = plan_snapshot::lift(worker.key.clone(), children);
+        execute(&plan, worker, worker.reporter)?;
+    }
+}
+
+/// Leaves out of a plan what was done before.
+fn alone(mut plan: ObjectPlan) -> ObjectPlan {
+    let lifts = |step: &Step| matches!(step, Step::Snapshot(plan_snapshot::Step::Lift { .. }));
+    plan.stages.retain(|stage| !stage.iter().any(lifts));
+    plan
 }
 
 /// Plans it; the sidecar is the last of the files.
