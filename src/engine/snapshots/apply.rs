@@ -33,24 +33,40 @@ pub(crate) fn apply(
     let key = ObjectKey::new(Kind::Snapshot, name);
     if options.dry_run != DryRun::None {
         return match record_of(world, &key.name)? {
-            None => create(world, &key, wanted, true, reporter),
+            None => create(world, &key, wanted, true, reporter).map(|made| made.applied),
             Some(record) => change(world, &key, wanted, record, options, reporter),
         };
     }
-    let _object = lock(world, &key)?;
+    let object = lock(world, &key)?;
     let begun = intent_of(world, &key.name)?.map(|i| i.op);
-    match (begun, record_of(world, &key.name)?) {
+    let made = match (begun, record_of(world, &key.name)?) {
         (Some(IntentOp::Create | IntentOp::Delete | IntentOp::Adopt), _) => {
             super::delete::delete_locked(world, &key, reporter)?;
-            create(world, &key, wanted, false, reporter)
+            create(world, &key, wanted, false, reporter)?
         }
         (Some(IntentOp::Update), Some(record)) => {
             super::finish_update(world, &key, reporter)?;
-            change(world, &key, wanted, record, options, reporter)
+            return change(world, &key, wanted, record, options, reporter);
         }
-        (None, Some(record)) => change(world, &key, wanted, record, options, reporter),
-        (None | Some(IntentOp::Update), None) => create(world, &key, wanted, false, reporter),
+        (None, Some(record)) => {
+            return change(world, &key, wanted, record, options, reporter);
+        }
+        (None | Some(IntentOp::Update), None) => create(world, &key, wanted, false, reporter)?,
+    };
+    // What goes may have been the ground of the new one, which is then written anew, locked.
+    drop(object);
+    let mut applied = made.applied;
+    if let (Some(taken), Some(keep)) = (made.taken, wanted.spec.retain) {
+        applied.notes.extend(retire(world, &taken, keep, reporter)?);
     }
+    Ok(applied)
+}
+
+/// What came of a creation.
+struct Made {
+    applied: Applied,
+    /// Nothing where it was only planned.
+    taken: Option<SnapshotRecord>,
 }
 
 fn create(
@@ -59,10 +75,10 @@ fn create(
     wanted: &Snapshot,
     dry: bool,
     reporter: &dyn Reporter,
-) -> Result<Applied> {
+) -> Result<Made> {
     let spec = &wanted.spec;
     let first = source::find(world, spec)?;
-    let locks = if dry { Vec::new() } else { first.lock(world)? };
+    let _locks = if dry { Vec::new() } else { first.lock(world)? };
     // What was looked up before the locks were had may have changed.
     let source = if dry {
         first
@@ -95,17 +111,14 @@ fn create(
     };
     let mut applied = told(&plan, notes);
     if dry {
-        return Ok(applied);
+        let taken = None;
+        return Ok(Made { applied, taken });
     }
     let worker = SnapshotWorker::new(world, record, key, reporter).since(ground.parent.clone());
     carry_out(world, &plan, &worker, reporter)?;
     applied.notes.extend(worker.notes());
-    drop((locks, ground));
-    if let Some(keep) = spec.retain {
-        let taken = worker.record_of();
-        applied.notes.extend(retire(world, &taken, keep, reporter)?);
-    }
-    Ok(applied)
+    let taken = Some(worker.record_of());
+    Ok(Made { applied, taken })
 }
 
 fn new_record(
@@ -261,11 +274,8 @@ fn retire(
     keep: u32,
     reporter: &dyn Reporter,
 ) -> Result<Vec<String>> {
-    let all: Vec<SnapshotRecord> = world.store_for_reading()?.all()?;
-    let in_row = |r: &SnapshotRecord| {
-        r.source.uid == taken.source.uid && r.spec.retain.is_some() && r.is_taken()
-    };
-    let mut row: Vec<SnapshotRecord> = all.into_iter().filter(in_row).collect();
+    let in_row = |r: &SnapshotRecord| r.source.uid == taken.source.uid && r.spec.retain.is_some();
+    let mut row = super::prune::that_stand(world, &in_row)?;
     row.sort_by_key(|r| std::cmp::Reverse((r.taken, r.uid == taken.uid)));
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     let old: Vec<Name> = row.into_iter().skip(keep).map(|r| r.name).collect();

@@ -1,10 +1,14 @@
 //! Prunes: of each source, the snapshots that no rule keeps.
 
-use crate::api::{Kind, Name, ObjectKey, SnapshotSource, Timestamp};
+use std::collections::BTreeSet;
+
+use super::super::disk_files;
+use super::volume_ref;
+use crate::api::{Kind, Name, ObjectKey, SnapshotSource, Timestamp, Uid};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::retention::{self, Rules};
-use crate::store::SnapshotRecord;
+use crate::store::{Intent, IntentOp, SnapshotRecord};
 
 /// What to keep.
 #[derive(Debug, Clone, Default)]
@@ -39,16 +43,13 @@ pub fn prune(
             .hint("kvmctl snapshots prune --keep-last 7")
             .hint("kvmctl snapshots prune --keep-daily 7 --keep-weekly 4"));
     }
-    let all: Vec<SnapshotRecord> = world.store_for_reading()?.all()?;
     let of = |source: &SnapshotSource| {
         let wanted = request.source.as_ref();
         wanted.is_none_or(|key| key.kind == source.kind && key.name == source.name)
     };
-    let mut whole: Vec<(&SnapshotRecord, Timestamp)> = all
-        .iter()
-        .filter(|r| of(&r.source) && chosen(r))
-        .filter_map(|r| Some((r, r.taken?)))
-        .collect();
+    let all = that_stand(world, &|r| of(&r.source) && chosen(r))?;
+    let mut whole: Vec<(&SnapshotRecord, Timestamp)> =
+        all.iter().filter_map(|r| Some((r, r.taken?))).collect();
     whole.sort_by_key(|(r, taken)| (r.source.uid, *taken, r.name.clone()));
     let mut pruned = Pruned::default();
     for row in whole.chunk_by(|(a, _), (b, _)| a.source.uid == b.source.uid) {
@@ -63,6 +64,42 @@ pub fn prune(
         }
     }
     Ok(pruned)
+}
+
+/// Returns those of the chosen that are whole and stay: taken, nobody is about to delete them, and no
+/// file of theirs is seen to be missing.
+///
+/// # Errors
+/// What the store refuses; when the connection is broken.
+pub(super) fn that_stand(
+    world: &World,
+    chosen: &dyn Fn(&SnapshotRecord) -> bool,
+) -> Result<Vec<SnapshotRecord>> {
+    // The intents first: who is deleted meanwhile has no record then.
+    let store = world.store_for_reading()?;
+    let intents: Vec<Intent> = store.all()?;
+    let going: BTreeSet<Uid> = intents
+        .iter()
+        .filter(|i| i.kind == Kind::Snapshot && i.op != IntentOp::Update)
+        .map(|i| i.uid)
+        .collect();
+    let all: Vec<SnapshotRecord> = store.all()?;
+    let mut standing = Vec::new();
+    for record in all.into_iter().filter(|r| r.is_taken() && chosen(r)) {
+        if !going.contains(&record.uid) && has_files(world, &record)? {
+            standing.push(record);
+        }
+    }
+    Ok(standing)
+}
+
+fn has_files(world: &World, record: &SnapshotRecord) -> Result<bool> {
+    for disk in &record.disks {
+        if !disk_files::is_there(world, &volume_ref(&disk.file))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn key_of(name: &Name) -> ObjectKey {
