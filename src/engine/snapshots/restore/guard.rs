@@ -3,6 +3,7 @@
 use super::RestoreRequest;
 use super::targets::Target;
 use crate::api::{Kind, Name, ObjectKey};
+use crate::engine::snapshots::memory;
 use crate::engine::volumes;
 use crate::error::{Error, Result};
 use crate::observe::{DiskUse, World};
@@ -49,8 +50,23 @@ pub(super) fn guard(
             None => key.clone(),
         };
         volumes::refuse_base(world, &who, &target.path)?;
+        refuse_kept(world, &who, &target.path)?;
     }
     Ok(running)
+}
+
+/// Refuses to lose a part of a guest's memory, also in a disk that was detached since.
+fn refuse_kept(world: &World, who: &ObjectKey, path: &str) -> Result<()> {
+    let kept = memory::kept_in(world, path)?;
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = kept.iter().map(Name::as_str).collect();
+    Err(Error::conflict(format!(
+        "{who} keeps a part of snapshot/{}, with memory, which a restore would lose",
+        names.join(", snapshot/")
+    ))
+    .hint(format!("kvmctl snapshots delete {}", names.join(" "))))
 }
 
 fn in_use(
