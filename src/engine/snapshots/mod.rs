@@ -44,7 +44,6 @@ use crate::plan::instance::VolumeRef;
 use crate::store::{Event, EventType, FileRecord, Intent, IntentOp, STORE_WAIT, SnapshotRecord};
 
 use super::disk_files;
-use super::options::DeleteOptions;
 
 /// How long to wait for another run that works on the same object.
 const OBJECT_WAIT: std::time::Duration = std::time::Duration::from_secs(120);
@@ -55,23 +54,29 @@ const OBJECT_WAIT: std::time::Duration = std::time::Duration::from_secs(120);
 /// What libvirt or the store refuses.
 pub(super) fn finish(world: &World, intent: &Intent, reporter: &dyn Reporter) -> Result<String> {
     let key = ObjectKey::new(Kind::Snapshot, intent.name.clone());
+    let _object = lock(world, &key)?;
+    let now = world.store()?.get::<Intent>(&intent.uid)?;
+    if now.is_none_or(|now| now.op != intent.op) {
+        // Whoever was at it has come to its end since it was looked for.
+        return Ok(NOTHING_LEFT.to_owned());
+    }
     match intent.op {
-        IntentOp::Update => {
-            let _object = lock(world, &key)?;
-            finish_update(world, &key, reporter)
-        }
+        IntentOp::Update => finish_update(world, &key, reporter),
         _ => {
-            delete(world, &key, &DeleteOptions::default(), reporter)?;
+            delete::delete_locked(world, &key, reporter)?;
             Ok("deleted".to_owned())
         }
     }
 }
 
+/// What is said where others have finished what was begun.
+const NOTHING_LEFT: &str = "nothing was left to do";
+
 /// Finishes a change or restore of a snapshot that the caller has locked.
 fn finish_update(world: &World, key: &ObjectKey, reporter: &dyn Reporter) -> Result<String> {
     let begun = intent_of(world, &key.name)?;
     let Some(intent) = begun.filter(|i| i.op == IntentOp::Update) else {
-        return Ok("nothing was left to do".to_owned());
+        return Ok(NOTHING_LEFT.to_owned());
     };
     match swap::Stage::of(&intent) {
         Some(stage) => swap::finish(world, key, &intent, stage, reporter).map(str::to_owned),
