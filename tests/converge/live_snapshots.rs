@@ -42,13 +42,21 @@ fn each_of_a_chain_of_five_holds_its_own_moment() {
 
     // From the middle, from the root, from the end.
     let mut left: Vec<usize> = (0..=5).collect();
-    for gone in [2, 3, 0, 5] {
-        guest
-            .run(&["snapshots", "delete", &format!("s{gone}")])
-            .ok();
-        left.retain(|n| *n != gone);
+    // Of two that go at once the upper one begins.
+    for gone in [&[3, 2][..], &[0], &[5]] {
+        let delete = |n: &usize| {
+            guest
+                .place
+                .spawn(&["snapshots", "delete", &format!("s{n}")])
+        };
+        let runs: Vec<_> = gone.iter().map(delete).collect();
+        for run in runs {
+            let output = run.wait_with_output().unwrap();
+            assert!(output.status.success(), "{gone:?}: {output:?}");
+        }
+        left.retain(|n| !gone.contains(n));
         for n in &left {
-            let when = format!("without s{gone}");
+            let when = format!("without {gone:?}");
             guest.gives(&format!("s{n}"), &moments[*n], &when);
         }
         guest.is_at_peace(left.len(), "after a deletion");
@@ -289,6 +297,10 @@ fn an_instance_becomes_what_it_was() {
         .run(&["volumes", "delete", &guest.volume])
         .code(5)
         .says("snapshot/m0, snapshot/m2");
+    guest
+        .run(&["snapshots", "restore", "s0"])
+        .code(5)
+        .says("keeps a part of snapshot/m0, snapshot/m2");
     guest.run(&["snapshots", "delete", "m2"]).ok();
     guest
         .run(&["volumes", "attach", &guest.volume, &guest.name])
