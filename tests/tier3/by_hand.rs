@@ -1,5 +1,6 @@
 //! What `--explain-plan` prints is a script that does the same.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use super::host::{apply, expect_no_trace, field, guest_env, host, tiny};
@@ -70,16 +71,19 @@ spec: {instance: dry, hostPort: 19090, guestPort: 90}
 ";
     let file = env.file("stack.yaml", stack);
     let file = file.display().to_string();
-    let before = host("find", &["/var/lib/libvirt/images", "-type", "f"]);
+    // Other tests have files of their own there.
+    let files = || -> BTreeSet<String> {
+        let all = host("find", &["/var/lib/libvirt/images", "-type", "f"]);
+        let ours = |l: &&str| l.contains("/kvmctl-image-") || l.contains("/dry");
+        all.lines().filter(ours).map(str::to_owned).collect()
+    };
+    let before = files();
     env.kvmctl(["apply", "-f", &file, "--dry-run=server"])
         .ok()
         .prints("instance/dry created (server dry run)")
         .prints("forward/dry-forward created (server dry run)")
         .says("would be pulled first");
-    assert_eq!(
-        host("find", &["/var/lib/libvirt/images", "-type", "f"]),
-        before
-    );
+    assert_eq!(files(), before);
     let networks = host("virsh", &["-q", "net-list", "--all", "--name"]);
     assert!(!networks.contains("dry-net"), "{networks}");
     expect_no_trace("dry");
