@@ -49,6 +49,7 @@ pub use operate::{Tell, apply, change_meta, delete, editable, manifest_of, sides
 pub use options::{Applied, ApplyMode, ApplyOptions, DeleteOptions, DryRun, Place, WIDTH};
 pub use ownership::{adopt, forget};
 pub use port_forward::{ForwardEvent, ForwardRequest, PortPair, TellForward, port_forward};
+use signal::shielded;
 pub use signal::{Interrupt, interrupted};
 
 use crate::api::Name;

@@ -4,6 +4,7 @@
 //! disk before its first side effect. Two that come together are one: timeout(1) sends its own to the
 //! process and to its group.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -85,6 +86,9 @@ impl Interrupt {
 
     /// Returns the flag that is set when a signal has come, for loops that must look at it.
     pub fn flag() -> Arc<AtomicBool> {
+        if SHIELDED.get() {
+            return Arc::default();
+        }
         SEEN.get().map_or_else(Arc::default, |s| Arc::clone(&s.any))
     }
 }
@@ -99,12 +103,29 @@ fn ignored(signal: i32) -> bool {
     mask.is_some_and(|m| m >> (signal - 1) & 1 == 1)
 }
 
-/// Returns an error if a signal has come.
+thread_local! {
+    static SHIELDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does what a first signal must not stop, in this thread: what takes back what was begun, or ends what
+/// would be worse half done.
+pub(super) fn shielded<T>(work: impl FnOnce() -> T) -> T {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            SHIELDED.set(self.0);
+        }
+    }
+    let _before = Before(SHIELDED.replace(true));
+    work()
+}
+
+/// Returns an error if a signal has come, unless what is done is shielded from it.
 ///
 /// # Errors
 /// Kind `Interrupted` or `Terminated`.
 pub fn interrupted() -> Result<(), Error> {
-    match SEEN.get() {
+    match SEEN.get().filter(|_| !SHIELDED.get()) {
         Some(seen) if seen.any.load(Ordering::SeqCst) => {
             let terminated = i32::try_from(seen.last.load(Ordering::SeqCst)) == Ok(SIGTERM);
             Err(if terminated {

@@ -213,7 +213,7 @@ impl<'w> InstanceWorker<'w> {
 
     fn start(&self) -> Result<()> {
         let domain = self.required()?;
-        snapshots::finish_swaps(self.world, &crate::api::Silent)?;
+        snapshots::finish_swaps(self.world, &domain, &crate::api::Silent)?;
         match domain.start() {
             Ok(()) => {}
             Err(e) if e.is_not_now() && domain.state()?.is_active() => {}

@@ -8,9 +8,10 @@ use super::super::disk_files::Folder;
 use super::super::executor::execute;
 use super::super::instances::{self, Change, StopOptions};
 use super::super::options::{Applied, DryRun};
-use super::swap::{self, RestoreWorker};
+use super::swap::{self, RestoreWorker, Stage};
 use super::{finish_update, intent_of, lock, note, verify, volume_ref, whole};
 use crate::api::{Kind, Name, ObjectKey, Quantity, Reporter};
+use crate::engine::{interrupted, shielded};
 use crate::error::{Error, Result};
 use crate::observe::World;
 use crate::plan::instance::VolumeRef;
@@ -88,30 +89,29 @@ pub fn restore(
             if !running.is_empty() {
                 held.extend(hold_users(world, &targets)?);
             }
-            guard(
-                world,
-                key,
-                &record,
-                &targets,
-                &RestoreRequest {
-                    stop: None,
-                    ..request.clone()
-                },
-            )
-        });
-    if let Err(error) = prepared {
-        return Err(taken_back(world, &intent, &running, error, reporter));
-    }
-    swap::run(&worker, &intent)?;
+            let at_rest = RestoreRequest {
+                stop: None,
+                ..request.clone()
+            };
+            guard(world, key, &record, &targets, &at_rest)
+        })
+        // From here on it goes forward, and is short.
+        .and_then(|_| interrupted())
+        .and_then(|()| shielded(|| swap::run(&worker, &intent)));
+    // Whoever is started is locked by its start.
     drop(held);
+    if let Err(error) = prepared {
+        return Err(taken_back(world, &intent, error, reporter));
+    }
     note(
         world,
         &record,
         "Restored",
         &format!("{} was restored from it", record.source),
     );
+    swap::restart(world, &intent.uid, reporter)
+        .map_err(|e| e.context("the disks were restored"))?;
     drop(object);
-    start(world, &running, reporter)?;
     let mut applied = foreseen(key, &record, &targets, request);
     if running.is_empty() && !request.discard_old {
         applied.notes.push(kept_note(&targets));
@@ -189,39 +189,32 @@ fn stop(
         return Ok(());
     };
     for name in running {
+        interrupted()?;
         let instance = ObjectKey::new(Kind::Instance, name.clone());
-        instances::lifecycle(world, &instance, &Change::Stop(options), reporter)?;
+        let change = Change::Stop(options);
+        // What it was asked for cannot be taken back: one that is still on its way down would stay off.
+        shielded(|| instances::lifecycle(world, &instance, &change, reporter))?;
         reporter.finished(&instance);
     }
     Ok(())
 }
 
-fn start(world: &World, running: &[Name], reporter: &dyn Reporter) -> Result<()> {
-    for name in running {
-        let instance = ObjectKey::new(Kind::Instance, name.clone());
-        instances::lifecycle(world, &instance, &Change::Start, reporter).map_err(|e| {
-            e.context(format!(
-                "the disks were restored, and {instance} does not start"
-            ))
-        })?;
-        reporter.finished(&instance);
-    }
-    Ok(())
-}
-
-/// Takes back what was prepared, and starts again what was stopped for it.
-fn taken_back(
-    world: &World,
-    intent: &Intent,
-    running: &[Name],
-    error: Error,
-    reporter: &dyn Reporter,
-) -> Error {
-    let error = match swap::abandon(world, intent) {
-        Ok(()) => error,
-        Err(left) => error.caused_by(format!("could not take it back: {left}")),
+/// Takes back what was prepared, and starts again what was stopped for it. What has begun to take the
+/// place of the disks is left to go forward.
+fn taken_back(world: &World, intent: &Intent, error: Error, reporter: &dyn Reporter) -> Error {
+    let back = || {
+        let now = world.store()?.get::<Intent>(&intent.uid)?;
+        match now.filter(|now| Stage::of(now) == Some(Stage::Unpacking)) {
+            Some(now) => swap::abandon(world, &now),
+            None => {
+                Err(Error::failed("the new disks are taking their places").hint("kvmctl reconcile"))
+            }
+        }
     };
-    match start(world, running, reporter) {
+    if let Err(left) = back() {
+        return error.caused_by(format!("could not take it back: {left}"));
+    }
+    match swap::restart(world, &intent.uid, reporter) {
         Ok(()) => error,
         Err(left) => error.caused_by(left),
     }

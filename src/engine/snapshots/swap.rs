@@ -1,12 +1,12 @@
 //! The second half of a restore: new files take the place of disks. Nothing is copied, and each step
 //! can be done again; what is begun here goes forward, whoever finds it.
 
+mod finish;
+
 use super::super::disk_files::{self, Folder};
 use super::super::executor::{Worker, execute};
-use super::super::instances;
-use super::{lock, volume_ref};
+use super::volume_ref;
 use crate::api::{Kind, ObjectKey, Quantity, Reporter, Uid};
-use crate::engine::Interrupt;
 use crate::error::{Error, Result};
 use crate::host::{Copy, ImagePath, Packing, QemuImg};
 use crate::observe::World;
@@ -14,13 +14,18 @@ use crate::plan::Step as AnyStep;
 use crate::plan::instance::VolumeRef;
 use crate::plan::snapshot::{self as plan_snapshot, Step, Swap, Unpack};
 use crate::store::{
-    Event, EventType, InstanceRecord, Intent, IntentOp, STORE_WAIT, SwapRecord, VolumeRecord,
+    Event, EventType, InstanceRecord, Intent, STORE_WAIT, SwapRecord, VolumeRecord,
 };
+
+pub(in crate::engine) use finish::finish_swaps;
+pub(super) use finish::{abandon, finish, restart};
 
 /// How the name of a disk ends as it was before a restore.
 const KEPT: &str = ".pre-restore";
 /// Name of the step from which on a restore goes forward.
 const SWAPPING: &str = "swap";
+/// Name of the step in which only guests are to be started again.
+const STARTING: &str = "start";
 
 /// Returns the name that a disk is kept under.
 pub(in crate::engine) fn kept_name(disk: &str) -> String {
@@ -34,6 +39,8 @@ pub(super) enum Stage {
     Unpacking,
     /// The new files take the place of the disks.
     Swapping,
+    /// The disks are what they shall be; the guests that were stopped for it are started again.
+    Starting,
 }
 
 impl Stage {
@@ -42,6 +49,7 @@ impl Stage {
         match (intent.swaps.is_empty(), intent.step.as_deref()) {
             (true, _) => None,
             (false, Some(SWAPPING)) => Some(Self::Swapping),
+            (false, Some(STARTING)) => Some(Self::Starting),
             (false, _) => Some(Self::Unpacking),
         }
     }
@@ -110,7 +118,7 @@ impl RestoreWorker<'_> {
         folder.publish(new, disk)
     }
 
-    /// Lets libvirt and the records know, and ends the intent.
+    /// Lets libvirt and the records know, and ends the intent where nobody is to be started again.
     fn settle(&self) -> Result<()> {
         let store = self.world.store()?;
         let Some(intent) = store.get::<Intent>(&self.uid)? else {
@@ -130,9 +138,7 @@ impl RestoreWorker<'_> {
                 self.note(Kind::Instance, record.name.as_str(), record.uid);
             }
         }
-        let _lock = store.lock(STORE_WAIT)?;
-        store.remove::<Intent>(&self.uid)?;
-        Ok(())
+        finish::disks_done(self.world, &self.uid)
     }
 
     fn note(&self, kind: Kind, name: &str, uid: Uid) {
@@ -224,98 +230,13 @@ fn swaps(intent: &Intent) -> Vec<Swap> {
     intent.swaps.iter().map(of).collect()
 }
 
-/// Puts all new files of an intent into their places.
+/// Puts all new files of an intent into their places, for a caller that keeps guests from them.
 ///
 /// # Errors
 /// What the system refuses; the intent then stays, and goes forward at the next run.
 pub(super) fn run(worker: &RestoreWorker<'_>, intent: &Intent) -> Result<()> {
     let plan = plan_snapshot::swap(worker.key.clone(), swaps(intent));
     Ok(execute(&plan, worker, worker.reporter)?)
-}
-
-/// Takes a restore back whose new files are not all there: the disks are as they were.
-///
-/// # Errors
-/// What the system or the store refuses.
-pub(super) fn abandon(world: &World, intent: &Intent) -> Result<()> {
-    for swap in swaps(intent) {
-        disk_files::delete(world, &swap.new)?;
-    }
-    let store = world.store()?;
-    let _lock = store.lock(STORE_WAIT)?;
-    store.remove::<Intent>(&intent.uid)?;
-    Ok(())
-}
-
-/// Finishes a restore that was cut off: back, or forward.
-///
-/// # Errors
-/// What the system or the store refuses.
-pub(super) fn finish(
-    world: &World,
-    key: &ObjectKey,
-    intent: &Intent,
-    stage: Stage,
-    reporter: &dyn Reporter,
-) -> Result<&'static str> {
-    let done = match stage {
-        Stage::Unpacking => {
-            abandon(world, intent)?;
-            "the disks are as they were"
-        }
-        Stage::Swapping => {
-            let uid = intent.uid;
-            let worker = RestoreWorker {
-                world,
-                key,
-                reporter,
-                uid,
-            };
-            run(&worker, intent)?;
-            "restored"
-        }
-    };
-    for name in &intent.restart {
-        let instance = ObjectKey::new(Kind::Instance, name.clone());
-        instances::lifecycle(world, &instance, &instances::Change::Start, reporter)?;
-    }
-    Ok(done)
-}
-
-/// Brings restores that were cut off half way through their swaps to their end: a guest must not start
-/// from a mixture.
-///
-/// # Errors
-/// What the system or the store refuses.
-pub(in crate::engine) fn finish_swaps(world: &World, reporter: &dyn Reporter) -> Result<()> {
-    let intents: Vec<Intent> = world.store_for_reading()?.all()?;
-    let swapping = |i: &&Intent| {
-        let restore = i.kind == Kind::Snapshot && i.op == IntentOp::Update;
-        restore && Stage::of(i) == Some(Stage::Swapping)
-    };
-    let begun = intents.iter().filter(swapping);
-    for intent in begun {
-        let key = ObjectKey::new(Kind::Snapshot, intent.name.clone());
-        if Interrupt::flag().load(std::sync::atomic::Ordering::Relaxed) {
-            crate::engine::interrupted()?;
-        }
-        let store = world.store()?;
-        if store.is_locked(Kind::Snapshot, intent.name.as_str()) {
-            // Whoever restores starts the guest himself.
-            continue;
-        }
-        let _object = lock(world, &key)?;
-        if let Some(intent) = store.get::<Intent>(&intent.uid)? {
-            let intent = Intent {
-                restart: Vec::new(),
-                ..intent
-            };
-            if Stage::of(&intent) == Some(Stage::Swapping) {
-                finish(world, &key, &intent, Stage::Swapping, reporter)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Drops what is kept of the disks as they were before a restore: the guest has started with the new
