@@ -129,11 +129,24 @@ pub fn change(
     Ok(plan)
 }
 
+/// What the end of a change that was cut off must do with the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settle {
+    /// Nothing: it may be up or down.
+    AsItIs,
+    /// It must be up.
+    Up,
+    /// It must be up as it is defined now.
+    Anew,
+}
+
 /// Plans the end of a change that was cut off.
-pub fn settle(key: ObjectKey, spec: &NetworkSpec, start: bool) -> ObjectPlan {
+pub fn settle(key: ObjectKey, spec: &NetworkSpec, settle: Settle) -> ObjectPlan {
     let mut steps = Vec::new();
-    if start {
-        steps.push(Step::Start);
+    match settle {
+        Settle::AsItIs => {}
+        Settle::Up => steps.push(Step::Start),
+        Settle::Anew => steps.extend([Step::Stop, Step::Start]),
     }
     steps.push(Step::Autostart(spec.autostart.unwrap_or(true)));
     steps.push(Step::Finish);

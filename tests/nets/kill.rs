@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::rig::Rig;
+use super::rig::{Rig, sh};
 use crate::support::{CommandOutput, Sweep};
 
 const CREATE: &[&str] = &["net", "create", "blue", "--cidr", "10.74.1.0/24"];
@@ -158,6 +158,16 @@ fn a_change_that_is_killed_leaves_the_network_up() {
             _ => drop(rig.run(RECONCILE).ok()),
         }
         assert_eq!(phase(&rig).as_deref(), Some("Active"), "{when}");
+        let mtu = |which: &str| {
+            sh(&format!(
+                "virsh -q net-dumpxml {which} blue | grep '<mtu' || true"
+            ))
+        };
+        assert_eq!(
+            mtu(""),
+            mtu("--inactive"),
+            "{when}: what is up is what is written"
+        );
     }
     rig.delete(&["blue"]);
 }

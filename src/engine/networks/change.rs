@@ -3,7 +3,7 @@
 use super::allocate::{check_host, place_of};
 use super::apply::{governed, key_of, told};
 use super::definition::{build, edit};
-use super::existing::{Found, RESTART, describe, find, finish, finish_locked, intent_of};
+use super::existing::{Found, RESTART, activity, describe, find, finish, finish_locked, intent_of};
 use super::worker::NetworkWorker;
 use super::{OBJECT_WAIT, note};
 use crate::api::{
@@ -18,7 +18,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::libvirt::xml::network::NetworkXml;
 use crate::manifest;
 use crate::observe::World;
-use crate::plan::network::{Activity, Step, change};
+use crate::plan::network::{Step, change};
 use crate::plan::{ObjectPlan, Outcome, Step as AnyStep};
 use crate::store::{Intent, IntentOp, STORE_WAIT};
 
@@ -81,16 +81,7 @@ fn plan_update(
     found: &Found,
     new: &NetworkSpec,
 ) -> Result<ObjectPlan> {
-    let activity = match found.seen.active {
-        false => Activity::Down,
-        true => {
-            let plugged = world.plugged()?;
-            let used = plugged
-                .iter()
-                .any(|p| p.running && p.is_in(&found.seen.live));
-            if used { Activity::Used } else { Activity::Idle }
-        }
-    };
+    let activity = activity(world, found)?;
     change(key.clone(), &in_force(found), new, activity).map_err(|refused| {
         Error::conflict(format!(
             "The Network {:?} is invalid: {refused}",

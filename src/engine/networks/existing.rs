@@ -8,8 +8,9 @@ use crate::engine::executor::execute;
 use crate::engine::options::DeleteOptions;
 use crate::error::{Error, Result};
 use crate::libvirt::{self, ObjectMetadata};
-use crate::observe::{Seen, World, not_found, spec_of};
+use crate::observe::{Plugged, Seen, World, not_found, spec_of};
 use crate::plan::network as plan;
+use crate::plan::network::{Activity, Settle};
 use crate::store::{Annotations, Intent, IntentOp, Labels, STORE_WAIT};
 
 /// A network of ours.
@@ -199,7 +200,7 @@ pub(in crate::engine) fn finish_locked(
 /// network.
 ///
 /// A network is defined with all that is wanted of it, in one call: where there is a definition, what
-/// is missing is a start; where there is none, nothing was done.
+/// is missing is a start, of one that is up already after a stop where the change asked for it; where there is none, nothing was done.
 ///
 /// # Errors
 /// What libvirt refuses; the intent stays.
@@ -221,8 +222,15 @@ pub(super) fn finish(
             Ok("taken back")
         }
         (op, Some(found)) => {
-            let start = op == IntentOp::Create || intent.step.as_deref() == Some(RESTART);
-            let plan = plan::settle(key, &found.spec, start);
+            let restart = intent.step.as_deref() == Some(RESTART);
+            let settle = match (op, restart) {
+                (IntentOp::Create, _) => Settle::Up,
+                // It may be up as it was before. Who has come into it since is not cut off.
+                (_, true) if activity(world, &found)? == Activity::Idle => Settle::Anew,
+                (_, true) => Settle::Up,
+                (_, false) => Settle::AsItIs,
+            };
+            let plan = plan::settle(key, &found.spec, settle);
             execute(&plan, &worker, reporter)?;
             Ok(match op {
                 IntentOp::Create => "created",
@@ -235,6 +243,22 @@ pub(super) fn finish(
             Ok("deleted")
         }
     }
+}
+
+/// Returns what a network is doing.
+///
+/// # Errors
+/// What libvirt refuses.
+pub(super) fn activity(world: &World, found: &Found) -> Result<Activity> {
+    if !found.seen.active {
+        return Ok(Activity::Down);
+    }
+    let plugged = world.plugged()?;
+    let uses = |p: &Plugged| p.running && p.is_in(&found.seen.live);
+    Ok(match plugged.iter().any(uses) {
+        true => Activity::Used,
+        false => Activity::Idle,
+    })
 }
 
 /// The step of a change that takes the network down and up again.
