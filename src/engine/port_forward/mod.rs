@@ -27,6 +27,8 @@ use reach::{Ends, Reach};
 
 /// How often signals are looked at, and how soon a new address is taken up.
 const TICK: Duration = Duration::from_millis(200);
+/// How soon a way is looked for again where there was none.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long a guest may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -113,6 +115,7 @@ pub fn port_forward(
     for one in bound {
         serve(one, &way, tell)?;
     }
+    let mut again = Instant::now();
     loop {
         interrupted()?;
         let event = events.next(Instant::now() + TICK);
@@ -134,12 +137,17 @@ pub fn port_forward(
             Waited::TimedOut => {}
             Waited::Closed => return Err(Error::failed("the connection to libvirt broke")),
         }
-        let broken = reach.broken();
-        if (way.stale.swap(false, Ordering::SeqCst) || broken) && domain.state()?.is_active() {
+        let wanted = reach.broken() || way.stale.load(Ordering::SeqCst);
+        if wanted && Instant::now() >= again && domain.state()?.is_active() {
+            way.stale.store(false, Ordering::SeqCst);
             // The way that there was ends before the new one begins.
             match reach.renew(world, key, &domain, &guests) {
                 Ok(()) => *lock(&way.ends) = Some(reach.ends().clone()),
-                Err(error) => tracing::debug!(target: "host", "no way to {key}: {error}"),
+                Err(error) => {
+                    tracing::debug!(target: "host", "no way to {key}: {error}");
+                    way.stale.store(true, Ordering::SeqCst);
+                    again = Instant::now() + PAUSE;
+                }
             }
         }
     }
@@ -173,6 +181,8 @@ fn serve(bound: Bound, way: &Arc<Way>, tell: &Arc<TellForward>) -> Result<()> {
 
 fn connect(way: &Way, guest: u16) -> std::io::Result<Far> {
     let Some(ends) = lock(&way.ends).clone() else {
+        // It may have come back unseen.
+        way.stale.store(true, Ordering::SeqCst);
         return Err(std::io::Error::other("the instance is not running"));
     };
     ends.connect(guest, PATIENCE).inspect_err(|_| {
