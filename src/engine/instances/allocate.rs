@@ -7,7 +7,7 @@ use crate::api::{NetworkAttachment, Timestamp, Uid};
 use crate::error::{Error, Result};
 use crate::net::{Choice, HostEntry, Mac, Taken, choice, slots};
 use crate::observe::{NetworkFacts, NetworkKind, USER_NETWORK, World};
-use crate::store::{InstanceRecord, Intent, NicRecord, SlotTable};
+use crate::store::{InstanceRecord, Intent, IntentOp, NicRecord, SlotTable};
 
 /// What an instance has of interfaces before new ones are chosen.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +32,7 @@ pub(super) fn nics(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
+    refuse_going(world, wanted)?;
     let others = Others::look(world, uid)?;
     let mut all = own.kept.to_vec();
     for (attachment, network) in wanted {
@@ -47,6 +48,25 @@ pub(super) fn nics(
         all.push(nic);
     }
     Ok(all.split_off(own.kept.len()))
+}
+
+/// A network whose deletion has begun is there no more, for whoever comes now.
+fn refuse_going(world: &World, wanted: &[(NetworkAttachment, NetworkFacts)]) -> Result<()> {
+    let intents = world.store_for_reading()?.all::<Intent>()?;
+    let going = |facts: &NetworkFacts| {
+        let mut intents = intents.iter();
+        intents.any(|i| i.op == IntentOp::Delete && i.uid == facts.uid)
+    };
+    match wanted.iter().find(|(_, facts)| going(facts)) {
+        Some((attachment, _)) => {
+            let name = &attachment.name;
+            Err(
+                Error::conflict(format!("network {name:?} is being deleted"))
+                    .hint("kvmctl get networks"),
+            )
+        }
+        None => Ok(()),
+    }
 }
 
 /// The network as it is once some interfaces have gone.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::libvirt::xml::network::NetworkXml;
 use crate::observe::{World, not_found};
 use crate::plan::network as plan;
-use crate::store::{Intent, IntentOp, STORE_WAIT};
+use crate::store::{InstanceRecord, Intent, IntentOp, NicRecord, STORE_WAIT};
 
 /// Who uses a network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,7 +142,7 @@ pub(super) fn delete_begun(
     if options.dry_run != DryRun::None {
         return Ok(applied);
     }
-    begin(world, intent)?;
+    begin(world, key, intent, options)?;
     execute(&plan, &NetworkWorker::new(world, intent.uid), reporter)?;
     note(world, key, intent.uid, "Deleted", "the network is gone");
     Ok(applied)
@@ -156,6 +156,10 @@ fn refuse_used(
 ) -> Result<()> {
     let mut users = users_of(world, network)?;
     users.retain(|user| !(user.managed && options.has_deleted(&user.name)));
+    refuse(key, &users)
+}
+
+fn refuse(key: &ObjectKey, users: &[User]) -> Result<()> {
     if users.is_empty() {
         return Ok(());
     }
@@ -168,8 +172,9 @@ fn refuse_used(
     })
 }
 
-/// Writes down that the network is to go, before anything of it goes.
-fn begin(world: &World, intent: &Intent) -> Result<()> {
+/// Writes down that the network is to go, before anything of it goes; nobody chooses an address in it
+/// from then on.
+fn begin(world: &World, key: &ObjectKey, intent: &Intent, options: &DeleteOptions) -> Result<()> {
     let mut intent = intent.clone();
     intent.op = IntentOp::Delete;
     intent.pid = std::process::id();
@@ -177,7 +182,42 @@ fn begin(world: &World, intent: &Intent) -> Result<()> {
     intent.deletion_timestamp.get_or_insert_with(Timestamp::now);
     let store = world.store()?;
     let _lock = store.lock(STORE_WAIT)?;
+    let mut users = newcomers(world, intent.uid)?;
+    users.retain(|user| !options.has_deleted(&user.name));
+    refuse(key, &users)?;
     Ok(store.put(&intent)?)
+}
+
+/// Lists the instances that have an address in a network by now, as the store knows them.
+fn newcomers(world: &World, network: Uid) -> Result<Vec<User>> {
+    let store = world.store()?;
+    let inside = |nics: &[NicRecord]| nics.iter().any(|nic| nic.network_uid == Some(network));
+    let mut users = BTreeSet::new();
+    let mut note = |name: &Name| {
+        users.insert(User {
+            name: name.to_string(),
+            managed: true,
+            running: true,
+        })
+    };
+    let making = |intent: &Intent| intent.op == IntentOp::Create && inside(&intent.nics);
+    for intent in store.all::<Intent>()?.iter().filter(|i| making(i)) {
+        note(&intent.name);
+    }
+    for record in store.all::<InstanceRecord>()? {
+        // Of one whose domain somebody undefined only the record is there.
+        if inside(&record.nics) && !is_gone(world, record.uid)? {
+            note(&record.name);
+        }
+    }
+    Ok(users.into_iter().collect())
+}
+
+fn is_gone(world: &World, instance: Uid) -> Result<bool> {
+    match world.host()?.domain_by_uid(instance) {
+        Err(e) if e.is_not_found() => Ok(true),
+        found => Ok(found.map(|_| false)?),
+    }
 }
 
 fn gone(world: &World, key: &ObjectKey) -> Result<Error> {
