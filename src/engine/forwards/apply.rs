@@ -105,13 +105,18 @@ impl<'r> Run<'r> {
         };
         let records = todos(&stages).flat_map(|t| [Some(&t.record), t.before.as_ref()]);
         let noted_at = labels::noted_at(records.flatten());
+        if !self.is_dry() {
+            // While the intents stand: who is killed before it is written does it again.
+            labels::keep(self.world, &noted_at);
+        }
         let finish = |stage: Stage<Todo<'_>>| match stage {
             Stage::Done(applied) => Ok(applied),
             Stage::Wanted(todo) if self.is_dry() => Ok(todo.told()),
             Stage::Wanted(todo) => self.finish(*todo, together),
         };
-        let results = stages.into_iter().map(|stage| finish(stage?)).collect();
-        if !self.is_dry() {
+        let results: Vec<Result<Applied>> =
+            stages.into_iter().map(|stage| finish(stage?)).collect();
+        if !self.is_dry() && results.iter().any(Result::is_err) {
             labels::keep(self.world, &noted_at);
         }
         results

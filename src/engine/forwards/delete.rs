@@ -66,6 +66,7 @@ fn delete_some(
     let together = withdraw(world, &going);
     let records = going.iter().flatten().filter_map(|g| g.record.as_ref());
     let noted_at = labels::noted_at(records);
+    labels::keep(world, &noted_at);
     let finish = |(key, going): (&&ObjectKey, Result<Going<'_>>)| {
         if let Some(record) = going?.record {
             let worker = ForwardWorker::new(world, record.uid).whose_rules_are_right(together);
@@ -73,9 +74,7 @@ fn delete_some(
         }
         Ok(told(key))
     };
-    let results = keys.iter().zip(going).map(finish).collect();
-    labels::keep(world, &noted_at);
-    results
+    keys.iter().zip(going).map(finish).collect()
 }
 
 fn told(key: &ObjectKey) -> Applied {
@@ -96,8 +95,14 @@ fn begin<'w>(world: &'w World, key: &ObjectKey, uid: Uid) -> Result<Going<'w>> {
     require_firewall(world)?;
     let store = world.store()?;
     let object = store.lock_object(Kind::PortForward, key.name.as_str(), OBJECT_WAIT)?;
-    // Another run may have been at it while we waited.
-    let record = store.get::<ForwardRecord>(&uid)?;
+    // Another run may have been at it while we waited, and made another of the name.
+    let record = match store.get::<ForwardRecord>(&uid)? {
+        Some(record) => Some(record),
+        None => store
+            .all()?
+            .into_iter()
+            .find(|r: &ForwardRecord| r.name == key.name),
+    };
     if let Some(record) = &record {
         write_down(world, record.clone())?;
     }
@@ -143,10 +148,9 @@ pub(super) fn finish(
     reporter: &dyn Reporter,
 ) -> Result<()> {
     write_down(world, record.clone())?;
-    let worker = ForwardWorker::new(world, record.uid);
-    carry_out(world, key, &worker, &record, reporter)?;
     labels::keep(world, &labels::noted_at(std::iter::once(&record)));
-    Ok(())
+    let worker = ForwardWorker::new(world, record.uid);
+    carry_out(world, key, &worker, &record, reporter)
 }
 
 fn carry_out(

@@ -147,12 +147,18 @@ fn finish(
     world.firewall_to_change()?;
     let store = world.store()?;
     let _object = store.lock_object(Kind::PortForward, key.name.as_str(), OBJECT_WAIT)?;
+    // Another run may have been at it until now.
+    let record = match store.get::<ForwardRecord>(&record.uid)? {
+        Some(record) if record.begun.is_some() => record,
+        Some(_) => return Ok("configured".to_owned()),
+        None => return Ok("deleted".to_owned()),
+    };
     if record.begun == Some(IntentOp::Delete) {
         delete::finish(world, key, record, reporter)?;
         return Ok("deleted".to_owned());
     }
-    ForwardWorker::new(world, record.uid).again()?;
     labels::keep(world, &labels::noted_at(std::iter::once(&record)));
+    ForwardWorker::new(world, record.uid).again()?;
     Ok(match record.begun {
         Some(IntentOp::Create) => "created".to_owned(),
         _ => "configured".to_owned(),
