@@ -182,6 +182,7 @@ impl Rig {
         let wanted = Wanted {
             mappings: mappings.to_vec(),
             retired: retired.to_vec(),
+            ..Wanted::default()
         };
         let firewall = Firewall::new(Privilege::Own);
         firewall
@@ -194,6 +195,7 @@ impl Rig {
         let wanted = Wanted {
             mappings: mappings.to_vec(),
             retired: Vec::new(),
+            ..Wanted::default()
         };
         Firewall::new(Privilege::Own).assert(&self.store, &|| Ok(wanted.clone()))
     }

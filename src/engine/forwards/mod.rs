@@ -30,7 +30,7 @@ pub(super) use desired::sides;
 pub(super) use listed::{check_ports, led_to, take_ports, wants_rules};
 pub(super) use mend::{check, mend, tidy};
 pub(super) use rebuild::rebuild;
-pub(super) use rules::{enforce, require_rights, started, withdraw};
+pub(super) use rules::{enforce_led_to, require_rights, stale, started, withdraw};
 pub(super) use user_space::{reach, settle_all};
 
 use crate::api::{Kind, ObjectKey, Uid};

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::claims::Holder;
+use super::listed::led_to;
 use super::user_space;
-use crate::api::{PortMapping, Uid};
+use crate::api::{Name, PortMapping, Uid};
 use crate::error::{Error, Kind, Result};
-use crate::host::firewall::{FirewallError, Wanted};
+use crate::host::firewall::{Course, FirewallError, Wanted};
+use crate::net::forward::Claim;
 use crate::observe::{Astray, Carrier, WantedForward, World};
+use crate::store::{ForwardRecord, InstanceRecord};
 
 /// Returns whether the lists of instances are more than words in the context: something here forwards
 /// their ports.
@@ -44,6 +47,30 @@ pub(super) fn require_firewall(world: &World) -> Result<()> {
 /// # Errors
 /// When a forward of theirs leads nowhere; what the firewall refuses.
 pub(in crate::engine) fn enforce(world: &World, owners: &BTreeSet<Uid>) -> Result<()> {
+    enforce_but(world, owners, &|_| false)
+}
+
+/// As [`enforce`], for those that lead to an instance which is being made or changed: a stand-alone
+/// forward that leads nowhere now has no rule, and stops nobody; neither does the instance's own list,
+/// unless it is `asked` for now.
+///
+/// # Errors
+/// When the list that is asked for leads nowhere; what the firewall refuses.
+pub(in crate::engine) fn enforce_led_to(
+    world: &World,
+    uid: Uid,
+    name: &Name,
+    asked: bool,
+) -> Result<()> {
+    let owners = led_to(world, uid, name)?;
+    enforce_but(world, &owners, &|owner| !(asked && owner == uid))
+}
+
+fn enforce_but(
+    world: &World,
+    owners: &BTreeSet<Uid>,
+    may_be_stale: &dyn Fn(Uid) -> bool,
+) -> Result<()> {
     match world.carrier()? {
         Carrier::Firewall(_) => {}
         Carrier::UserSpace => {
@@ -58,7 +85,7 @@ pub(in crate::engine) fn enforce(world: &World, owners: &BTreeSet<Uid>) -> Resul
         let all = world.wanted_forwards()?;
         let theirs = all.into_iter().filter(|w| owners.contains(&w.owner()));
         let theirs: Vec<WantedForward> = theirs.collect();
-        only_of(&theirs, owners)
+        only_of(&theirs, owners, may_be_stale)
     };
     firewall.assert(world.store()?, &wanted).map(drop)
 }
@@ -93,13 +120,50 @@ pub(in crate::engine) fn withdraw(world: &World, owners: &BTreeSet<Uid>) -> Resu
         Ok(Wanted {
             mappings: Vec::new(),
             retired: owners.iter().copied().collect(),
+            released: had(world, owners)?,
         })
     };
     firewall.assert(world.store()?, &wanted).map(drop)
 }
 
-fn only_of(theirs: &[WantedForward], owners: &BTreeSet<Uid>) -> Result<Wanted> {
-    if let Some(astray) = theirs.iter().find_map(|w| w.aim.as_ref().err())
+/// What the records say that owners have of the host.
+fn had(world: &World, owners: &BTreeSet<Uid>) -> Result<Vec<Course>> {
+    let store = world.store_for_reading()?;
+    let mut courses = Vec::new();
+    for uid in owners {
+        if let Some(record) = store.get::<ForwardRecord>(uid)? {
+            let localhost = record.spec.localhost.unwrap_or(true);
+            courses.extend(released(&record.mapping(), localhost));
+        } else if let Some(record) = store.get::<InstanceRecord>(uid)? {
+            let each = record.ports.iter();
+            courses.extend(each.filter_map(|ports| released(ports, true)));
+        }
+    }
+    Ok(courses)
+}
+
+/// What nobody is to answer any more; nothing where no port was taken yet.
+fn released(ports: &PortMapping, localhost: bool) -> Option<Course> {
+    let last = ports.host.checked_add(ports.count.saturating_sub(1))?;
+    (ports.host > 0).then_some(Course {
+        claim: Claim {
+            address: ports.address.filter(|a| !a.is_unspecified()),
+            protocol: ports.protocol,
+            first: ports.host,
+            last,
+        },
+        localhost,
+        guest: None,
+    })
+}
+
+fn only_of(
+    theirs: &[WantedForward],
+    owners: &BTreeSet<Uid>,
+    may_be_stale: &dyn Fn(Uid) -> bool,
+) -> Result<Wanted> {
+    let mut strict = theirs.iter().filter(|w| !may_be_stale(w.owner()));
+    if let Some(astray) = strict.find_map(|w| w.aim.as_ref().err())
         && astray.reason == "NoAddress"
     {
         return Err(Error::new(Kind::Conflict, astray.message.clone())
@@ -119,14 +183,40 @@ fn in_force(forwards: &[WantedForward], owners: &BTreeSet<Uid>) -> Wanted {
     });
     let spared: BTreeSet<Uid> = spared.map(WantedForward::owner).collect();
     let retired = owners.difference(&with_rules).copied();
-    let retired = retired.filter(|uid| !spared.contains(uid)).collect();
-    Wanted { mappings, retired }
+    let retired: Vec<Uid> = retired.filter(|uid| !spared.contains(uid)).collect();
+    let going = forwards.iter().filter(|w| retired.contains(&w.owner()));
+    let released = going.filter_map(|w| released(&w.ports, w.has_localhost()));
+    Wanted {
+        released: released.collect(),
+        mappings,
+        retired,
+    }
 }
 
 /// What is to be in force of all these forwards of the context.
 pub(super) fn all_of(forwards: &[WantedForward]) -> Wanted {
     let owners = forwards.iter().map(WantedForward::owner).collect();
     in_force(forwards, &owners)
+}
+
+/// Says which forwards of an instance lead nowhere, one line each.
+///
+/// # Errors
+/// What the daemon or the store refuses.
+pub(in crate::engine) fn stale(world: &World, instance: &Name) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for wanted in world.wanted_forwards()? {
+        if let Err(astray) = &wanted.aim
+            && wanted.instance == *instance
+            && !wanted.is_going()
+        {
+            lines.push(format!(
+                "forward/{} leads nowhere now: {}",
+                wanted.name, astray.message
+            ));
+        }
+    }
+    Ok(lines)
 }
 
 /// Lists the ports of the host that rules of others take; nothing where the caller may not look.

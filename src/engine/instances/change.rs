@@ -199,7 +199,8 @@ pub(super) fn update(
         plan.stages.insert(last, stage);
     }
     let metadata = metadata::of(&record)?;
-    let worker = InstanceWorker::changing(world, record.clone(), metadata);
+    let worker =
+        InstanceWorker::changing(world, record.clone(), metadata).whose_ports_are_asked(listed);
     if let Err(failed) = execute(&plan, &worker, reporter) {
         return Err(resume::take_back_change(
             world,
@@ -210,6 +211,9 @@ pub(super) fn update(
         ));
     }
     resume::end(world, &record)?;
+    if moved {
+        applied.notes.extend(forwards::stale(world, &key.name)?);
+    }
     note(
         world,
         key,

@@ -110,6 +110,9 @@ pub(super) fn create(
                 "Created",
                 "the instance was made and started",
             );
+            if facts.ports.is_some() {
+                applied.notes.extend(forwards::stale(world, &key.name)?);
+            }
             Ok(applied)
         }
         Err(failed) => {

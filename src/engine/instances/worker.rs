@@ -49,6 +49,8 @@ pub(super) struct InstanceWorker<'w> {
     making: Option<Making>,
     change: Option<(InstanceRecord, ObjectMetadata)>,
     seed_hash: OnceLock<String>,
+    /// Its list of ports is what is asked for now, so it must lead somewhere.
+    ports_asked: bool,
 }
 
 impl<'w> InstanceWorker<'w> {
@@ -61,6 +63,7 @@ impl<'w> InstanceWorker<'w> {
             making: None,
             change: None,
             seed_hash: OnceLock::new(),
+            ports_asked: false,
         }
     }
 
@@ -69,6 +72,7 @@ impl<'w> InstanceWorker<'w> {
         let (name, uid) = (making.prepared.name.clone(), making.prepared.uid);
         Self {
             making: Some(making),
+            ports_asked: true,
             ..Self::new(world, name, uid)
         }
     }
@@ -83,6 +87,15 @@ impl<'w> InstanceWorker<'w> {
         Self {
             change: Some((record, metadata)),
             ..Self::new(world, name, uid)
+        }
+    }
+
+    /// Says whether the list of ports is among what is asked for now.
+    #[must_use]
+    pub(super) fn whose_ports_are_asked(self, ports_asked: bool) -> Self {
+        Self {
+            ports_asked,
+            ..self
         }
     }
 
@@ -124,7 +137,9 @@ impl<'w> InstanceWorker<'w> {
             Step::Autostart(on) => self.autostart(*on),
             Step::Start => self.start(),
             Step::Finish => self.finish(),
-            Step::Forward(_) => forwards::enforce(self.world, &self.led_to()?),
+            Step::Forward(_) => {
+                forwards::enforce_led_to(self.world, self.uid, &self.name, self.ports_asked)
+            }
             Step::Unforward => forwards::withdraw(self.world, &self.led_to()?),
             Step::Shutdown { grace } => self.shutdown(*grace),
             Step::Destroy => self.destroy(),

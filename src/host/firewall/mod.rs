@@ -38,7 +38,7 @@ pub use error::FirewallError;
 pub use foreign::Foreign;
 pub use health::{BridgeState, ForwardState, Health, Observation};
 pub use kernel::restart_command;
-pub use plan::Wanted;
+pub use plan::{Course, Wanted};
 pub use rule::Found;
 pub use ruleset::{Backend, LibvirtHealth};
 pub use tools::Privilege;
@@ -95,7 +95,7 @@ impl Firewall {
     pub fn observe(&self, mappings: &[Mapping]) -> Result<Observation, FirewallError> {
         self.check(&Wanted {
             mappings: mappings.to_vec(),
-            retired: Vec::new(),
+            ..Wanted::default()
         })
     }
 
@@ -128,7 +128,7 @@ impl Firewall {
     }
 
     /// Puts into force what is wanted, and nothing else is touched; when nothing is off, nothing is
-    /// written.
+    /// written. Connections go with it that a run which was cut off has left on another way.
     ///
     /// `wanted` is asked under the firewall's lock, so it must read what it knows anew.
     ///
@@ -136,7 +136,7 @@ impl Firewall {
     /// What `wanted` says; [`FirewallError`]; `Busy` when another run keeps the lock.
     pub fn assert(&self, store: &Store, wanted: &dyn Fn() -> Result<Wanted>) -> Result<Changes> {
         let (found, lock) = self.look_locked(store, wanted)?;
-        self.settle(found, lock)
+        self.settle(found, lock, Sweep::All)
     }
 
     /// As [`Firewall::assert`], and tells how things were before, from the same reading.
@@ -147,7 +147,7 @@ impl Firewall {
         let (found, lock) = self.look_locked(store, wanted)?;
         Ok(Mended {
             before: health::observe(&found.ruleset, &found.wanted.mappings, &found.plan),
-            done: self.settle(found, lock),
+            done: self.settle(found, lock, Sweep::Moved),
         })
     }
 
@@ -174,10 +174,15 @@ impl Firewall {
         })
     }
 
-    fn settle(&self, found: Look, lock: Lock<'_>) -> Result<Changes> {
+    fn settle(&self, found: Look, lock: Lock<'_>, sweep: Sweep) -> Result<Changes> {
         let (wanted, plan) = (&found.wanted, &found.plan);
         if plan.is_empty() {
-            return Ok(report(&found.ruleset, wanted, Vec::new()));
+            let flushed = match lock {
+                Ok(_) => self.flush(sweep, plan, wanted, &found.ruleset),
+                Err(_) => None,
+            };
+            let warnings = flushed.into_iter().collect();
+            return Ok(report(&found.ruleset, wanted, warnings));
         }
         let lock = lock?;
         let called = kernel::call_guests(&wanted.mappings);
@@ -187,14 +192,22 @@ impl Firewall {
             // A guest that stops takes its port with it.
             let _ = self.tools.write(&port, "1");
         }
-        let mut warnings = Vec::new();
-        if let Err(why) = conntrack::flush(self.tools, &plan.moved) {
-            let why = Error::from(why);
-            warnings.push(format!("connections that exist keep their old way: {why}"));
-        }
-        let mut changes = report(&after, wanted, warnings);
+        let flushed = self.flush(sweep, plan, wanted, &after);
+        let mut changes = report(&after, wanted, flushed.into_iter().collect());
         changes.changed = plan.lines();
         Ok(changes)
+    }
+
+    /// Ends connections that have no rule behind them any more, and says why where it cannot.
+    fn flush(&self, sweep: Sweep, plan: &Plan, wanted: &Wanted, now: &Ruleset) -> Option<String> {
+        let foreign = || foreign::find(self.tools, now);
+        let left = match sweep {
+            Sweep::All => conntrack::Left::all(&plan.moved, wanted, now, &foreign),
+            Sweep::Moved => conntrack::Left::moved(&plan.moved, &foreign),
+        };
+        let why = Error::from(conntrack::flush(self.tools, &left).err()?);
+        tracing::warn!(target: "host", "connections that exist keep their old way: {why}");
+        Some(format!("connections that exist keep their old way: {why}"))
     }
 
     /// Writes, reads what was written, and writes it again where another program came first.
@@ -306,6 +319,16 @@ impl Firewall {
             Err(e) => Err(e),
         }
     }
+}
+
+/// Which connections are looked for.
+#[derive(Debug, Clone, Copy)]
+enum Sweep {
+    /// Those of what was written now.
+    Moved,
+    /// All that are on another way than what is wanted: what was written by a run that was cut off is
+    /// right already, but the connections are where they were.
+    All,
 }
 
 /// The firewall's lock, or why we do not hold it.

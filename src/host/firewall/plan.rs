@@ -19,6 +19,30 @@ pub struct Wanted {
     pub mappings: Vec<Mapping>,
     /// Owners that are to have no rule left.
     pub retired: Vec<Uid>,
+    /// What they had of the host, as far as it is known.
+    pub released: Vec<Course>,
+}
+
+/// What packets a forward takes, and where they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Course {
+    /// What it takes of the host.
+    pub claim: Claim,
+    /// Whether those that the host itself sends to 127.0.0.0/8 go the same way.
+    pub localhost: bool,
+    /// The guest that answers; nobody does when absent.
+    pub guest: Option<IpAddr>,
+}
+
+impl Course {
+    /// Returns the way that a mapping makes.
+    pub(super) const fn of(mapping: &Mapping) -> Self {
+        Self {
+            claim: mapping.claim(),
+            localhost: mapping.localhost(),
+            guest: Some(mapping.guest()),
+        }
+    }
 }
 
 /// A translation that begins, ends or goes elsewhere.
@@ -183,7 +207,8 @@ fn moved<'a>(
     }
 }
 
-fn translation(rule: &Rule) -> Option<(Claim, IpAddr)> {
+/// Returns what a rule translates, and to whom.
+pub(super) fn translation(rule: &Rule) -> Option<(Claim, IpAddr)> {
     let (Verdict::Dnat(to, _), Some((protocol, first, last))) = (rule.verdict, rule.ports) else {
         return None;
     };

@@ -80,6 +80,14 @@ impl WantedForward {
         }
     }
 
+    /// Returns whether the host itself reaches it by 127.0.0.1, too.
+    pub fn has_localhost(&self) -> bool {
+        match &self.origin {
+            Origin::Alone(record) => record.spec.localhost.unwrap_or(true),
+            Origin::Listed { .. } => true,
+        }
+    }
+
     /// Returns the identity that its rules carry: its own, or that of the instance in whose list it is.
     pub fn owner(&self) -> Uid {
         match &self.origin {

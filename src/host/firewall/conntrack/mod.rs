@@ -2,78 +2,44 @@
 //! leaves its connections on the old way, UDP clients for ever. Entries are found by their original
 //! port, and only ours are deleted.
 
+mod left;
 mod message;
+mod tool;
 
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
-use crate::api::Protocol;
-use crate::net::forward::protocol_name;
-
-use super::super::error::HostError;
 use super::error::FirewallError;
 use super::netlink::{open, receive, send};
-use super::plan::Moved;
 use super::rule::Family;
 use super::tools::{Privilege, Tools};
+pub(super) use left::Left;
 use message::{Entry, Reply};
 
-/// Deletes the entries that translations which moved leave behind.
-pub(super) fn flush(tools: Tools, moved: &[Moved]) -> Result<(), FirewallError> {
-    // Who calls by TCP where there was no forward has been told so, and asks anew by itself.
-    let leaves = |m: &&Moved| m.from.is_some() || m.claim.protocol == Protocol::Udp;
-    let moved: Vec<&Moved> = moved.iter().filter(leaves).collect();
-    if moved.is_empty() {
+/// Deletes the entries that are left on an old way.
+pub(super) fn flush(tools: Tools, left: &Left<'_>) -> Result<(), FirewallError> {
+    if left.is_nothing() {
         return Ok(());
     }
-    let moved = moved.as_slice();
+    let local = local_addresses();
     if tools.privilege == Privilege::Sudo {
-        return by_tool(tools, moved);
+        return tool::flush(tools, left, &local);
     }
     let io = |source| FirewallError::Kernel {
         path: "the kernel's table of connections".to_owned(),
         source,
     };
     let socket = open().map_err(io)?;
-    let local = local_addresses();
-    let ports: HashSet<(Protocol, u16)> = moved
-        .iter()
-        .flat_map(|m| (m.claim.first..=m.claim.last).map(|port| (m.claim.protocol, port)))
-        .collect();
-    for family in families(moved) {
-        let entries = dump(&socket, family).map_err(io)?;
-        for entry in entries {
-            let known = ports.contains(&(entry.protocol, entry.port));
-            if known && moved.iter().any(|m| is_left_behind(&entry, m, &local)) {
+    for family in left.families() {
+        for entry in dump(&socket, family).map_err(io)? {
+            if left.has(&entry, &local)? {
                 delete(&socket, family, &entry).map_err(io)?;
             }
         }
     }
     Ok(())
-}
-
-fn families(moved: &[&Moved]) -> Vec<Family> {
-    let of = |m: &&Moved| m.from.or(m.claim.address).map(Family::of);
-    let all = [Family::V4, Family::V6];
-    all.into_iter()
-        .filter(|family| moved.iter().any(|m| of(m).is_none_or(|f| f == *family)))
-        .collect()
-}
-
-/// Returns whether an entry goes a way that a translation has left.
-fn is_left_behind(entry: &Entry, moved: &Moved, local: &HashSet<IpAddr>) -> bool {
-    let claim = &moved.claim;
-    let ours = entry.protocol == claim.protocol
-        && (claim.first..=claim.last).contains(&entry.port)
-        && claim.address.is_none_or(|address| address == entry.address);
-    let to_host = || claim.address.is_some() || local.contains(&entry.address);
-    match moved.from {
-        Some(guest) => ours && entry.translated && entry.answers_from == guest,
-        // A client that asked before there was a forward.
-        None => ours && !entry.translated && entry.protocol == Protocol::Udp && to_host(),
-    }
 }
 
 fn dump(socket: &OwnedFd, family: Family) -> io::Result<Vec<Entry>> {
@@ -126,38 +92,4 @@ fn local_addresses() -> HashSet<IpAddr> {
             .map(|n| IpAddr::V6(n.into())),
     );
     found
-}
-
-/// The tool deletes by the same marks; a status of 1 says that there was no such entry.
-fn by_tool(tools: Tools, moved: &[&Moved]) -> Result<(), FirewallError> {
-    for one in moved {
-        let Some(guest) = one.from else { continue };
-        for port in one.claim.first..=one.claim.last {
-            let (port, guest) = (port.to_string(), guest.to_string());
-            let protocol = protocol_name(one.claim.protocol);
-            let args = [
-                "-D",
-                "-p",
-                protocol,
-                "--orig-port-dst",
-                &port,
-                "--reply-src",
-                &guest,
-            ];
-            match tools.run_if_there("conntrack", "conntrack", &args, b"") {
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    return Err(HostError::Missing {
-                        names: vec!["conntrack".to_owned()],
-                        package: "conntrack",
-                    }
-                    .into());
-                }
-                Err(FirewallError::Tool(HostError::Failed { stderr, .. }))
-                    if stderr.contains("0 flow entries") => {}
-                Err(e) => return Err(e),
-            }
-        }
-    }
-    Ok(())
 }
