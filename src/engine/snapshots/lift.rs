@@ -3,15 +3,14 @@
 
 use super::live::same_disk;
 use super::worker::{self, SnapshotWorker};
-use super::{OBJECT_WAIT, record_of};
-use crate::api::DiskFormat;
-use crate::api::{Kind, Name, Quantity};
+use super::{OBJECT_WAIT, intent_of, record_of};
+use crate::api::{DiskFormat, Kind, Name, ObjectKey, Quantity};
 use crate::engine::disk_files::Folder;
 use crate::engine::{Interrupt, interrupted};
 use crate::error::Result;
 use crate::host::{ImagePath, QemuImg};
 use crate::observe::World;
-use crate::store::{SnapshotDiskRecord, SnapshotRecord};
+use crate::store::{IntentOp, SnapshotDiskRecord, SnapshotRecord};
 
 /// Returns the names of the snapshots that stand on another.
 ///
@@ -33,6 +32,14 @@ impl SnapshotWorker<'_> {
             return Ok(());
         };
         if record.parent != Some(going.uid) {
+            return Ok(());
+        }
+        let begun = intent_of(self.world, child)?.filter(|i| i.uid == record.uid);
+        if begun.is_some_and(|i| i.op != IntentOp::Update) {
+            // It was going itself, or never was whole: what stands on it comes to stand on this one.
+            let key = ObjectKey::new(Kind::Snapshot, child.clone());
+            super::delete::delete_locked(self.world, &key, self.reporter)?;
+            self.tell(vec![format!("{key} was cut off, and went, too")]);
             return Ok(());
         }
         for disk in record.disks.iter_mut().filter(|d| d.incremental) {
