@@ -2,6 +2,7 @@
 //! last: a disk holds what it held or what was stored, never a mixture, and nothing stays behind.
 
 mod interrupted;
+mod stopped;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -257,6 +258,17 @@ fn a_restore_that_was_killed_leaves_the_old_or_the_new() {
         write(2);
     }
     assert!(sweep.kills() > 4, "the calls are gone: {}", sweep.kills());
+    let stopped = stopped::Stopped {
+        place,
+        instance: &web,
+        snapshot: &data.snapshot,
+        write: &write,
+        both: &both,
+    };
+    stopped.is_killed();
+    let uid = field(place, "snapshot", &data.snapshot, ".metadata.uid");
+    let beside = format!("{}.restore-{}", data.disk.display(), &uid[..8]);
+    stopped.is_interrupted(beside.as_ref());
     place.delete(&web).ok();
     data.delete().ok();
 }
