@@ -69,6 +69,14 @@ fn each_of_a_chain_of_five_holds_its_own_moment() {
     for name in ["s1", "s4", "s6"] {
         guest.run(&["snapshots", "delete", name]).ok();
     }
+    // The ground of the newest goes at once.
+    guest.snapshot("r0", &["--retain", "1"]).ok();
+    let on_it = ["--base", "r0", "--retain", "1"];
+    let told = guest.snapshot("r1", &on_it).ok();
+    told.says("snapshot/r0 was deleted");
+    let model = guest.model.clone();
+    guest.gives("r1", &model, "without its ground");
+    guest.run(&["snapshots", "delete", "r1"]).ok();
     assert!(guest.files().is_empty(), "{:?}", guest.files());
     guest.end();
 }
