@@ -81,8 +81,26 @@ fn connections_follow_the_forward() {
         assert_eq!(client.ask().as_deref(), Some("web"), "{backend:?}");
         rig.assert(&[to("10.77.1.11")], &[]);
         assert_eq!(client.ask().as_deref(), Some("peer"), "{backend:?}");
+        // A run that was killed has written the rules, and has not come to the connections.
+        sh(&translate_to(backend, "10.77.1.11", "10.77.1.10"));
+        assert_eq!(client.ask().as_deref(), Some("peer"), "{backend:?}");
+        rig.assert(&[to("10.77.1.10")], &[]);
+        assert_eq!(client.ask().as_deref(), Some("web"), "{backend:?}");
         rig.assert(&[], &[owner]);
         assert_eq!(client.ask(), None, "{backend:?}");
+    }
+}
+
+/// The commands that lead all translations to another guest.
+fn translate_to(backend: Backend, from: &str, to: &str) -> String {
+    match backend {
+        Backend::Iptables => {
+            format!("iptables-save -t nat | sed 's/{from}/{to}/g' | iptables-restore")
+        }
+        Backend::Nftables => format!(
+            "{{ echo delete table ip kvmctl; nft list table ip kvmctl | sed 's/{from}/{to}/g'; }} \
+             > kvmctl.nft; nft -f kvmctl.nft; rm kvmctl.nft"
+        ),
     }
 }
 
@@ -303,17 +321,28 @@ fn rules_of_others_are_seen_and_left() {
         nft add table ip other
         nft 'add chain ip other pre { type nat hook prerouting priority -90; }'
         nft 'add rule ip other pre ip daddr 203.0.113.1 udp dport 7777-7778 dnat to 10.9.9.9:80'
+        nft add table inet nat
+        nft 'add chain inet nat pre { type nat hook prerouting priority -80; }'
+        nft 'add rule inet nat pre tcp dport { 9443, 9500-9510 } dnat ip to 10.9.9.9'
         iptables -A KVMCTL-FWD -s 192.0.2.9 -j DROP",
     );
     let foreign = Firewall::new(Privilege::Own).foreign().unwrap();
     let mut claims: Vec<String> = foreign.iter().map(|f| f.claim.to_string()).collect();
     claims.sort();
-    assert_eq!(claims, ["203.0.113.1:7777-7778/udp", "8888/tcp"]);
+    let theirs = [
+        "203.0.113.1:7777-7778/udp",
+        "8888/tcp",
+        "9443/tcp",
+        "9500-9510/tcp",
+    ];
+    assert_eq!(claims, theirs);
     rig.assert(&[], &[owner]);
     assert_eq!(sh("iptables -S KVMCTL-FWD | grep -c DROP").trim(), "1");
     assert_eq!(sh("iptables-save | grep -c kvmctl: || true").trim(), "0");
-    sh("nft delete table ip other; iptables -t nat -D PREROUTING 1
-        iptables -F FORWARD; iptables -F KVMCTL-FWD; iptables -X KVMCTL-FWD");
+    sh(
+        "nft delete table ip other; nft delete table inet nat; iptables -t nat -D PREROUTING 1
+        iptables -F FORWARD; iptables -F KVMCTL-FWD; iptables -X KVMCTL-FWD",
+    );
 }
 
 /// Between the reading and the writing of rules another program may put its own in their place.

@@ -199,24 +199,15 @@ pub(super) fn all_of(forwards: &[WantedForward]) -> Wanted {
     in_force(forwards, &owners)
 }
 
-/// Says which forwards of an instance lead nowhere, one line each.
-///
-/// # Errors
-/// What the daemon or the store refuses.
-pub(in crate::engine) fn stale(world: &World, instance: &Name) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    for wanted in world.wanted_forwards()? {
-        if let Err(astray) = &wanted.aim
-            && wanted.instance == *instance
-            && !wanted.is_going()
-        {
-            lines.push(format!(
-                "forward/{} leads nowhere now: {}",
-                wanted.name, astray.message
-            ));
-        }
-    }
-    Ok(lines)
+/// Says which forwards of an instance lead nowhere, one line each; nothing where that is not known.
+pub(in crate::engine) fn stale(world: &World, instance: &Name) -> Vec<String> {
+    let all = world.wanted_forwards().unwrap_or_default().into_iter();
+    let theirs = all.filter(|w| w.instance == *instance && !w.is_going());
+    let line = |wanted: WantedForward| {
+        let why = wanted.aim.err()?.message;
+        Some(format!("forward/{} leads nowhere now: {why}", wanted.name))
+    };
+    theirs.filter_map(line).collect()
 }
 
 /// Lists the ports of the host that rules of others take; nothing where the caller may not look.

@@ -212,7 +212,7 @@ pub(super) fn update(
     }
     resume::end(world, &record)?;
     if moved {
-        applied.notes.extend(forwards::stale(world, &key.name)?);
+        applied.notes.extend(forwards::stale(world, &key.name));
     }
     note(
         world,

@@ -111,7 +111,7 @@ pub(super) fn create(
                 "the instance was made and started",
             );
             if facts.ports.is_some() {
-                applied.notes.extend(forwards::stale(world, &key.name)?);
+                applied.notes.extend(forwards::stale(world, &key.name));
             }
             Ok(applied)
         }
