@@ -230,7 +230,8 @@ fn an_address_is_given_once() {
     );
     let xml = host("virsh", &["-q", "net-dumpxml", "t3-once"]);
     assert_eq!(xml.matches("ip='10.214.2.150'/>").count(), 1, "{xml}");
-    assert_eq!(xml.matches("<host ip='10.214.2.150'>").count(), 1, "{xml}");
+    // Its names are for whoever made the network to give.
+    assert!(!xml.contains("<host ip='10.214.2.150'>"), "{xml}");
     let names = env.kvmctl(["get", "instances", "-o", "name"]).ok();
     let made = names
         .stdout
