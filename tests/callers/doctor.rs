@@ -58,6 +58,10 @@ impl Host {
     /// Ends the daemon and starts it again, with this folder first where it looks for tools.
     fn restart_libvirtd(&self, tools: &str) {
         self.host.stop_libvirtd();
+        self.start_libvirtd(tools);
+    }
+
+    fn start_libvirtd(&self, tools: &str) {
         self.sh(&format!(
             "PATH={tools}:$PATH libvirtd -d --listen --pid-file /run/libvirtd.pid </dev/null
              until timeout 5 virsh -q -c qemu:///system uri >/dev/null 2>&1; do sleep 0.2; done"
@@ -268,4 +272,38 @@ fn firmware_and_tpm_that_are_missing_are_named() {
     create(&["--firmware", "uefi", "--no-wait"])
         .code(1)
         .says("hint: install the UEFI firmware on the host: apt-get install ovmf");
+}
+
+/// The tool that makes the seed ends the daemon first: the disk is there, the domain is not.
+#[test]
+fn a_creation_whose_daemon_dies_is_told_and_finished_by_the_next() {
+    let it = Host::new();
+    let image = it.host.path("images/tiny.qcow2").display().to_string();
+    let import = ["images", "import", &image, "--name", "tiny"];
+    it.host.kvmctl(Who::Root, &import).ok();
+    let tools = it.host.path("tools").display().to_string();
+    it.sh(&format!(
+        "mkdir {tools}; for name in genisoimage mkisofs xorriso; do
+             real=$(command -v $name) || continue
+             printf '#!/bin/sh\nkill -KILL $(cat /run/libvirtd.pid)\nexec %s \"$@\"\n' $real > {tools}/$name
+             chmod 755 {tools}/$name
+         done"
+    ));
+    let path = format!("{tools}:{}", std::env::var("PATH").unwrap());
+    let create = "instances create web --image tiny --cpus 1 --memory 96Mi --disk 64Mi --no-wait";
+    let create: Vec<&str> = create.split(' ').collect();
+    let program = it.host.path("kvmctl").display().to_string();
+    let argv = [&[program.as_str()][..], &create].concat();
+    let seen = it.host.run_with(Who::Root, &[("PATH", &path)], &argv);
+    let seen = seen.code(8).says("cannot create instance/web");
+    let errors = seen.err.lines().filter(|l| l.starts_with("error: "));
+    assert_eq!(errors.count(), 1, "{}", seen.err);
+    it.start_libvirtd("");
+    it.host.kvmctl(Who::Root, &create).ok();
+    let phase = ["get", "instance", "web", "-o", "jsonpath={.status.phase}"];
+    it.host.kvmctl(Who::Root, &phase).ok().prints("Running");
+    let delete = ["delete", "instance", "web", "--yes", "--grace-period", "0"];
+    it.host.kvmctl(Who::Root, &delete).ok();
+    let left = it.host.guest_files("varlib/libvirt/images");
+    assert_eq!(left, Vec::<String>::new());
 }
